@@ -1,0 +1,138 @@
+#include "lib/base/file_map.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "lib/base/error.h"
+
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#else
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+namespace dsv4 {
+namespace {
+
+#ifndef _WIN32
+
+[[noreturn]] void fail_errno(const std::string& path, const char* what, int error) {
+  const Status status = error == ENOENT || error == ENOTDIR ? Status::kNotFound : Status::kIo;
+  char buffer[128] = "";
+  // strerror_r of glibc returns the text, POSIX's fills the buffer: take whichever this one is.
+  auto text = [&](auto result) -> const char* {
+    if constexpr (std::is_pointer_v<decltype(result)>) return result;
+    return buffer;
+  };
+  fail(status, "{}: {}: {}", path, what, text(strerror_r(error, buffer, sizeof buffer)));
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (fd_ < 0) fail_errno(path, "cannot open", errno);
+  }
+  ~Descriptor() { close(fd_); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+#endif
+
+}  // namespace
+
+#ifdef _WIN32
+
+FileMap::FileMap(const std::string& path) : path_(path) {
+  HANDLE file = CreateFileA(path.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, 0, nullptr);
+  if (file == INVALID_HANDLE_VALUE) {
+    const DWORD error = GetLastError();
+    const bool missing = error == ERROR_FILE_NOT_FOUND || error == ERROR_PATH_NOT_FOUND;
+    fail(missing ? Status::kNotFound : Status::kIo, "{}: cannot open: system error {}", path, error);
+  }
+  LARGE_INTEGER size{};
+  GetFileSizeEx(file, &size);
+  size_ = static_cast<size_t>(size.QuadPart);
+  if (size_ != 0) {
+    HANDLE mapping = CreateFileMappingA(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
+    if (mapping != nullptr) {
+      data_ = static_cast<const uint8_t*>(MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0));
+      CloseHandle(mapping);
+    }
+  }
+  const DWORD error = GetLastError();
+  CloseHandle(file);
+  if (size_ != 0 && data_ == nullptr) fail(Status::kIo, "{}: cannot map: system error {}", path, error);
+}
+
+FileMap::~FileMap() {
+  if (data_ != nullptr) UnmapViewOfFile(data_);
+}
+
+#else
+
+FileMap::FileMap(const std::string& path) : path_(path) {
+  Descriptor file(path);
+  struct stat info {};
+  if (fstat(file.get(), &info) != 0) fail_errno(path, "cannot read its size", errno);
+  if (!S_ISREG(info.st_mode)) fail(Status::kIo, "{}: not a regular file", path);
+  size_ = static_cast<size_t>(info.st_size);
+  if (size_ == 0) return;
+  void* p = mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.get(), 0);
+  if (p == MAP_FAILED) fail_errno(path, "cannot map", errno);
+  data_ = static_cast<const uint8_t*>(p);
+}
+
+FileMap::~FileMap() {
+  if (data_ != nullptr) munmap(const_cast<uint8_t*>(data_), size_);
+}
+
+#endif
+
+FileMap::FileMap(FileMap&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), path_(std::move(other.path_)) {}
+
+FileMap& FileMap::operator=(FileMap&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+std::string read_file(const std::string& path, size_t limit) {
+  const FileMap map(path);
+  if (map.size() > limit) {
+    fail(Status::kCorrupt, "{}: {} bytes, at most {} expected of such a file", path, map.size(), limit);
+  }
+  return map.size() == 0 ? std::string() : std::string(reinterpret_cast<const char*>(map.data()), map.size());
+}
+
+bool file_exists(const std::string& path) {
+#ifdef _WIN32
+  return GetFileAttributesA(path.c_str()) != INVALID_FILE_ATTRIBUTES;
+#else
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0;
+#endif
+}
+
+std::string join_path(const std::string& folder, const std::string& name) {
+  if (folder.empty() || folder.back() == '/') return folder + name;
+#ifdef _WIN32
+  if (folder.back() == '\\') return folder + name;
+#endif
+  return folder + "/" + name;
+}
+
+}  // namespace dsv4
