@@ -1,0 +1,430 @@
+/* libdsv4: DeepSeek-V4 inside your own program.
+ *
+ *   dsv4_model *model = NULL; dsv4_session *session = NULL; dsv4_error *error = NULL;
+ *   dsv4_model_open("path/to/checkpoint", NULL, &model, &error);
+ *   dsv4_session_create(model, NULL, &session, &error);
+ *   dsv4_session_append_message(session, DSV4_ROLE_USER, "Hello", DSV4_NUL_TERMINATED, &error);
+ *   dsv4_session_generate(session, NULL, on_event, my_data, NULL, &error);
+ *
+ * Rules that hold for every call
+ *  - A fallible call returns a dsv4_status: DSV4_OK (0) or a code that says what the host can do about it. Its last
+ *    parameter, which may be NULL, receives a dsv4_error with a message that names the file, tensor or field, what was
+ *    expected and what was found; release it with dsv4_error_release. It is set to NULL on success.
+ *  - Results come through pointers and are untouched on failure. Strings are UTF-8. Lengths are bytes; where a length
+ *    may be DSV4_NUL_TERMINATED, the text ends at its first NUL.
+ *  - Options structs begin with struct_size. Set them up with the DSV4_*_INIT macro (C, C++) or the dsv4_*_init
+ *    function (other languages). NULL stands for the defaults. Fields are only ever added at the end, and a field that
+ *    an older caller does not know is zero, which means its default.
+ *  - Functions that fill a caller's array write at most `capacity` items and always report how many there are, so that
+ *    (NULL, 0) asks for the size.
+ *  - Handles are reference-counted; releasing NULL, or a pointer to NULL, is allowed. A session keeps its model alive.
+ *  - A model may be used from any threads at once. A session belongs to one call at a time: a second one is answered
+ *    DSV4_E_BUSY. dsv4_session_cancel alone may be called at any time from any thread.
+ *  - The library prints nothing, installs no signal handlers, reads no environment variables and starts no thread that
+ *    outlives its model. Callbacks run on the caller's own thread.
+ */
+#ifndef DSV4_H
+#define DSV4_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define DSV4_VERSION_MAJOR 0
+#define DSV4_VERSION_MINOR 1
+#define DSV4_VERSION_PATCH 0
+
+#if defined(_WIN32)
+#if defined(DSV4_BUILD)
+#define DSV4_API __declspec(dllexport)
+#else
+#define DSV4_API __declspec(dllimport)
+#endif
+#elif defined(__GNUC__)
+#define DSV4_API __attribute__((visibility("default")))
+#else
+#define DSV4_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------------------------ status, errors */
+
+typedef int32_t dsv4_status;
+enum {
+  DSV4_OK = 0,
+  DSV4_E_INVALID_ARGUMENT = 1,      /* the call itself is wrong: correct it */
+  DSV4_E_UNSUPPORTED = 2,           /* understood, and not there: the message says what is missing */
+  DSV4_E_NOT_FOUND = 3,             /* a file or a name does not exist */
+  DSV4_E_IO = 4,                    /* the system could not read or write */
+  DSV4_E_CORRUPT = 5,               /* a file is not what it claims to be */
+  DSV4_E_INCOMPATIBLE = 6,          /* two things do not belong together */
+  DSV4_E_OUT_OF_MEMORY_HOST = 7,    /* memory, or the model's memory limit, is exhausted */
+  DSV4_E_OUT_OF_MEMORY_DEVICE = 8,
+  DSV4_E_DEVICE_LOST = 9,           /* release the model and open it again */
+  DSV4_E_BUSY = 10,                 /* another call is using this session */
+  DSV4_E_CONTEXT_FULL = 11,         /* the tokens do not fit the session's context */
+  DSV4_E_CANCELLED = 12,            /* cancelled, by you */
+  DSV4_E_INTERNAL = 13              /* a bug of ours: please report the message */
+};
+
+typedef struct dsv4_error dsv4_error;
+
+DSV4_API dsv4_status dsv4_error_status(const dsv4_error *error);  /* DSV4_OK for NULL */
+DSV4_API const char *dsv4_error_message(const dsv4_error *error); /* "" for NULL; lives as long as the error */
+DSV4_API void dsv4_error_release(dsv4_error **error);
+DSV4_API const char *dsv4_status_name(dsv4_status status); /* "DSV4_E_CORRUPT"; static */
+
+#define DSV4_NUL_TERMINATED ((size_t)-1)
+
+/* ----------------------------------------------------------------------------------------------- version, build */
+
+/* major * 1000000 + minor * 1000 + patch of the library that is running. */
+DSV4_API uint32_t dsv4_version(void);
+
+typedef struct dsv4_build_info {
+  size_t struct_size;
+  const char *version;  /* "0.1.0" */
+  const char *backends; /* compiled in, best first: "cpu reference" */
+  const char *onednn;   /* version, or "" without */
+  const char *cuda;     /* version, or "" without */
+  const char *isa;      /* instruction sets that the cpu backend can use here, best first: "avx512-bf16 avx512 avx2 scalar" */
+  const char *compiler;
+} dsv4_build_info;
+
+/* Fills `info`, whose struct_size the caller has set. All strings are static. */
+DSV4_API dsv4_status dsv4_build_info_get(dsv4_build_info *info, dsv4_error **error);
+
+/* -------------------------------------------------------------------------------------------------------- model */
+
+typedef struct dsv4_model dsv4_model;
+
+/* Which prompt rules a checkpoint was trained with. */
+enum {
+  DSV4_PROFILE_AUTO = 0,    /* found from config.json; reported in dsv4_model_info */
+  DSV4_PROFILE_PREVIEW = 1, /* V4-Flash, V4-Pro (April preview) */
+  DSV4_PROFILE_0731 = 2     /* V4-Flash-0731, V4-Pro-0813 */
+};
+
+enum { DSV4_LOG_DEBUG = 0, DSV4_LOG_INFO = 1, DSV4_LOG_WARNING = 2, DSV4_LOG_ERROR = 3 };
+typedef void (*dsv4_log_fn)(void *user, int32_t level, const char *text);
+/* `done` of `total` tensors. Returning non-zero gives up with DSV4_E_CANCELLED. */
+typedef int32_t (*dsv4_progress_fn)(void *user, uint64_t done, uint64_t total);
+
+enum {
+  DSV4_OPEN_TEXT_ONLY = 1, /* open the language part of a vision checkpoint */
+  DSV4_OPEN_VERIFY = 2     /* check every scale byte and table entry now, which reads part of every shard */
+};
+
+typedef struct dsv4_model_options {
+  size_t struct_size;
+  const char *backend;        /* NULL or "auto", "cpu", "reference" */
+  const char *isa;            /* cpu backend: NULL for the best, or one of dsv4_build_info.isa */
+  int32_t threads;            /* cpu backend: 0 for all usable cores */
+  int32_t profile;            /* DSV4_PROFILE_* */
+  uint32_t flags;             /* DSV4_OPEN_* */
+  int32_t max_step_rows;      /* tokens evaluated at once in prefill, at most; 0: 512 */
+  uint64_t host_memory_limit; /* bytes for session states of this model together; 0: no limit of ours */
+  dsv4_log_fn log;
+  void *log_user;
+  dsv4_progress_fn progress;
+  void *progress_user;
+} dsv4_model_options;
+#define DSV4_MODEL_OPTIONS_INIT {sizeof(dsv4_model_options), NULL, NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL}
+/* Sets the first `struct_size` bytes of the caller's struct to the defaults, never more. So do all *_init below. */
+DSV4_API void dsv4_model_options_init(dsv4_model_options *options, size_t struct_size);
+
+/* Opens a checkpoint folder in the published layout. The weights are mapped, not read: this takes time in the number
+ * of tensors, not in bytes, and pages come in as they are first used. The files must not change while it is open.
+ * Errors: NOT_FOUND, IO, CORRUPT, UNSUPPORTED (architecture, backend), CANCELLED, OUT_OF_MEMORY_HOST. */
+DSV4_API dsv4_status dsv4_model_open(const char *folder, const dsv4_model_options *options, dsv4_model **model,
+                                     dsv4_error **error);
+
+/* A model of a published shape ("flash", "pro") with `layers` layers (0: all) and random weights, without a
+ * tokenizer: for benchmarks and capacity planning. Its weights take real memory: about 3.4 GB a layer for flash. */
+DSV4_API dsv4_status dsv4_model_open_synthetic(const char *shape, int32_t layers, uint64_t seed,
+                                               const dsv4_model_options *options, dsv4_model **model,
+                                               dsv4_error **error);
+
+DSV4_API dsv4_model *dsv4_model_retain(dsv4_model *model); /* returns its argument */
+DSV4_API void dsv4_model_release(dsv4_model **model);
+
+typedef struct dsv4_estimate {
+  size_t struct_size;
+  uint64_t weight_bytes;          /* of the tensors that config.json calls for */
+  uint64_t state_bytes;           /* of one session of the given context */
+  uint64_t workspace_bytes;       /* of the model's own working memory */
+  uint64_t available_host_bytes;  /* free on this machine now, 0 where the system does not say */
+  int32_t fits;                   /* 1: state and workspace fit in available memory beside the mapped weights */
+  int32_t reserved0;
+} dsv4_estimate;
+
+/* What opening this checkpoint and one session would take, from config.json alone. `context` 0: the model's limit. */
+DSV4_API dsv4_status dsv4_model_estimate(const char *folder, const dsv4_model_options *options, uint64_t context,
+                                         dsv4_estimate *estimate, dsv4_error **error);
+
+enum { /* bits of dsv4_model_info.reasoning_modes: 1 << mode */
+  DSV4_REASONING_DEFAULT = 0, /* the profile's default: none for preview, high for 0731 */
+  DSV4_REASONING_NONE = 1,
+  DSV4_REASONING_LOW = 2,
+  DSV4_REASONING_HIGH = 3,
+  DSV4_REASONING_MAX = 4
+};
+
+typedef struct dsv4_model_info {
+  size_t struct_size;
+  uint64_t fingerprint;         /* of config and tensor headers */
+  uint64_t weight_bytes;        /* mapped tensors in use */
+  uint64_t token_weight_bytes;  /* read to decode one token: dense weights and the picked experts */
+  uint64_t max_context;         /* max_position_embeddings */
+  int64_t vocab;
+  int64_t hidden;
+  int64_t layers;
+  int64_t heads;
+  int64_t head_dim;
+  int64_t experts;
+  int64_t experts_per_token;
+  int64_t window;
+  int64_t index_topk;
+  int32_t draft_head;           /* 1: an MTP head is loaded */
+  int32_t has_tokenizer;
+  int32_t profile;              /* in force */
+  int32_t profile_found;        /* 1: recognised from config.json; 0: assumed, or set by the host */
+  uint32_t reasoning_modes;     /* bits 1 << DSV4_REASONING_* that the profile has */
+  int32_t default_reasoning;
+  int32_t bos_token;
+  int32_t eos_token;
+  const char *backend;          /* "cpu: avx512-bf16, 2 threads, oneDNN 3.2"; lives as long as the model */
+  const char *notes;            /* what was noticed on opening, one line each; lives as long as the model */
+} dsv4_model_info;
+
+DSV4_API dsv4_status dsv4_model_info_get(const dsv4_model *model, dsv4_model_info *info, dsv4_error **error);
+
+typedef struct dsv4_layer_info {
+  size_t struct_size;
+  int32_t ratio;          /* 0: window only, 4: CSA, 128: HCA */
+  int32_t hash_routed;    /* 1: experts by token id; 0: learned */
+  int32_t draft;          /* 1: the MTP head's block */
+  int32_t reserved0;
+  uint64_t weight_bytes;
+  uint64_t state_bytes;   /* for the context asked for */
+} dsv4_layer_info;
+
+/* Layer `index`, 0 <= index < layers (+ 1 with a draft head). `context` 0: the model's limit. */
+DSV4_API dsv4_status dsv4_model_layer_info(const dsv4_model *model, int64_t index, uint64_t context,
+                                           dsv4_layer_info *info, dsv4_error **error);
+
+/* --------------------------------------------------------------------------------------------------------- text */
+
+enum {
+  DSV4_TEXT_SPECIAL = 1 /* tokenize: text may become control tokens, such as <｜User｜>. Never for a stranger's text.
+                           detokenize: control tokens are written out instead of left out. */
+};
+
+/* Errors: NOT_FOUND (the checkpoint has no tokenizer), INVALID_ARGUMENT (not UTF-8). */
+DSV4_API dsv4_status dsv4_tokenize(const dsv4_model *model, const char *text, size_t length, uint32_t flags,
+                                   int32_t *ids, size_t capacity, size_t *count, dsv4_error **error);
+/* `text` receives bytes, without a NUL: a token can end inside a UTF-8 character. */
+DSV4_API dsv4_status dsv4_detokenize(const dsv4_model *model, const int32_t *ids, size_t count, uint32_t flags,
+                                     char *text, size_t capacity, size_t *length, dsv4_error **error);
+
+enum {
+  DSV4_ROLE_SYSTEM = 1,
+  DSV4_ROLE_USER = 2,
+  DSV4_ROLE_ASSISTANT = 3,
+  DSV4_ROLE_TOOL = 4,
+  DSV4_ROLE_DEVELOPER = 5,
+  DSV4_ROLE_LATEST_REMINDER = 6
+};
+
+/* A list of messages. Not tied to a model. */
+typedef struct dsv4_conversation dsv4_conversation;
+
+DSV4_API dsv4_status dsv4_conversation_create(dsv4_conversation **conversation, dsv4_error **error);
+/* OpenAI-shaped JSON: a list of messages, or an object with `messages` and, optionally, `tools`, `tool_choice`,
+ * `response_format`, `thinking`, `reasoning_effort`. Unknown fields are ignored; a wrong type is INVALID_ARGUMENT with
+ * the JSON path. */
+DSV4_API dsv4_status dsv4_conversation_from_json(const char *json, size_t length, dsv4_conversation **conversation,
+                                                 dsv4_error **error);
+DSV4_API dsv4_status dsv4_conversation_add(dsv4_conversation *conversation, int32_t role, const char *text,
+                                           size_t length, dsv4_error **error);
+DSV4_API void dsv4_conversation_release(dsv4_conversation **conversation);
+
+typedef struct dsv4_render_options {
+  size_t struct_size;
+  int32_t reasoning; /* DSV4_REASONING_*; DEFAULT: what the JSON said, else the profile's default */
+  int32_t profile;   /* DSV4_PROFILE_*; AUTO: the model's */
+} dsv4_render_options;
+#define DSV4_RENDER_OPTIONS_INIT {sizeof(dsv4_render_options), 0, 0}
+DSV4_API void dsv4_render_options_init(dsv4_render_options *options, size_t struct_size);
+
+/* The prompt's exact text, without a NUL. A mode that the profile lacks is UNSUPPORTED. */
+DSV4_API dsv4_status dsv4_render(const dsv4_model *model, const dsv4_conversation *conversation,
+                                 const dsv4_render_options *options, char *text, size_t capacity, size_t *length,
+                                 dsv4_error **error);
+/* The prompt's token ids. Text of the messages never becomes a control token. */
+DSV4_API dsv4_status dsv4_render_tokens(const dsv4_model *model, const dsv4_conversation *conversation,
+                                        const dsv4_render_options *options, int32_t *ids, size_t capacity,
+                                        size_t *count, dsv4_error **error);
+
+/* ------------------------------------------------------------------------------------------------------ session */
+
+/* One timeline: token ids, the model's state for them, and, if used so, the conversation they came from. */
+typedef struct dsv4_session dsv4_session;
+
+enum { DSV4_SESSION_DRAFT = 1 /* keep the MTP head in step, for dsv4_eval_options.draft_logits */ };
+
+typedef struct dsv4_session_options {
+  size_t struct_size;
+  uint64_t context;      /* tokens it can hold; 0: the smaller of the model's limit and 8192 */
+  uint32_t flags;        /* DSV4_SESSION_* */
+  int32_t prefill_chunk; /* tokens evaluated at once; 0: max_step_rows of the model */
+} dsv4_session_options;
+#define DSV4_SESSION_OPTIONS_INIT {sizeof(dsv4_session_options), 0, 0, 0}
+DSV4_API void dsv4_session_options_init(dsv4_session_options *options, size_t struct_size);
+
+/* Errors: INVALID_ARGUMENT (context over the model's limit), OUT_OF_MEMORY_HOST (memory, or host_memory_limit). */
+DSV4_API dsv4_status dsv4_session_create(dsv4_model *model, const dsv4_session_options *options,
+                                         dsv4_session **session, dsv4_error **error);
+DSV4_API void dsv4_session_release(dsv4_session **session);
+
+/* A session is driven by messages or by tokens, whichever comes first; dsv4_session_clear makes it empty again.
+ *
+ * By messages: append the system and user messages of a turn, then generate; the answer joins the conversation by
+ * itself, with the exact token ids that the model produced. set_conversation replaces the whole list, for instance
+ * after the user edited something; generate then keeps whatever beginning is unchanged. */
+DSV4_API dsv4_status dsv4_session_append_message(dsv4_session *session, int32_t role, const char *text, size_t length,
+                                                 dsv4_error **error);
+DSV4_API dsv4_status dsv4_session_set_conversation(dsv4_session *session, const dsv4_conversation *conversation,
+                                                   dsv4_error **error);
+/* By tokens: they wait until generate or eval needs them. Errors: CONTEXT_FULL, INVALID_ARGUMENT (an id outside the
+ * vocabulary). */
+DSV4_API dsv4_status dsv4_session_append_tokens(dsv4_session *session, const int32_t *ids, size_t count,
+                                                dsv4_error **error);
+DSV4_API dsv4_status dsv4_session_clear(dsv4_session *session, dsv4_error **error);
+
+/* The token ids of the timeline so far. */
+DSV4_API dsv4_status dsv4_session_tokens(dsv4_session *session, int32_t *ids, size_t capacity, size_t *count,
+                                         dsv4_error **error);
+
+typedef struct dsv4_session_info {
+  size_t struct_size;
+  uint64_t tokens;      /* on the timeline */
+  uint64_t evaluated;   /* of them, reflected in the state */
+  uint64_t context;
+  uint64_t state_bytes; /* memory of its state */
+} dsv4_session_info;
+DSV4_API dsv4_status dsv4_session_info_get(dsv4_session *session, dsv4_session_info *info, dsv4_error **error);
+
+/* For hosts that sample themselves. Appends `count` ids (may be 0) and evaluates everything that is waiting. */
+typedef struct dsv4_eval_options {
+  size_t struct_size;
+  /* NULL, or room for the logits of every one of the `count` new tokens: F32 [count, vocab]; row i predicts what follows
+   * ids[i]. Nothing may be waiting then. */
+  float *logits;
+  /* NULL, or F32 [count, vocab] of the MTP head (needs DSV4_SESSION_DRAFT): row i also predicts what follows ids[i],
+   * from the state one token earlier and ids[i] itself. The row of position 0 does not exist and is left as it is. */
+  float *draft_logits;
+  dsv4_progress_fn progress; /* tokens; non-zero cancels */
+  void *progress_user;
+} dsv4_eval_options;
+#define DSV4_EVAL_OPTIONS_INIT {sizeof(dsv4_eval_options), NULL, NULL, NULL, NULL}
+DSV4_API void dsv4_eval_options_init(dsv4_eval_options *options, size_t struct_size);
+
+/* Errors: CONTEXT_FULL, INVALID_ARGUMENT, CANCELLED. On an error the session stays at its last committed token. */
+DSV4_API dsv4_status dsv4_session_eval(dsv4_session *session, const int32_t *ids, size_t count,
+                                       const dsv4_eval_options *options, dsv4_error **error);
+/* The logits after the newest evaluated token: F32 [vocab]; `capacity` is in floats. */
+DSV4_API dsv4_status dsv4_session_logits(dsv4_session *session, float *logits, size_t capacity, size_t *count,
+                                         dsv4_error **error);
+
+/* From any thread, at any time: the call that is running on this session ends within one layer of prefill or one token
+ * with DSV4_E_CANCELLED (generate: an event DONE with DSV4_DONE_CANCELLED), at its last committed token. Without such a
+ * call it does nothing. */
+DSV4_API void dsv4_session_cancel(dsv4_session *session);
+
+/* Synthetic models only (UNSUPPORTED otherwise): behave as if `position` tokens had been evaluated, to measure speed at
+ * a depth without getting there. */
+DSV4_API dsv4_status dsv4_session_pretend(dsv4_session *session, uint64_t position, dsv4_error **error);
+
+/* ----------------------------------------------------------------------------------------------------- generate */
+
+enum {
+  DSV4_EVENT_PREFILL = 1,   /* done of total prompt tokens are evaluated */
+  DSV4_EVENT_REASONING = 2, /* text: the next piece of the reasoning */
+  DSV4_EVENT_CONTENT = 3,   /* text: the next piece of the answer */
+  DSV4_EVENT_WARNING = 4,   /* text: something the host may want to know */
+  DSV4_EVENT_DONE = 5       /* last of all: reason and statistics */
+};
+
+enum {
+  DSV4_DONE_NONE = 0,
+  DSV4_DONE_STOP = 1,        /* the model ended its turn */
+  DSV4_DONE_STOP_STRING = 2, /* a stop string was met; it is not part of the text */
+  DSV4_DONE_LENGTH = 3,      /* max_tokens, or the context is full */
+  DSV4_DONE_HOST = 4,        /* the callback answered DSV4_STOP */
+  DSV4_DONE_CANCELLED = 5    /* dsv4_session_cancel, or the callback answered DSV4_CANCEL */
+};
+
+typedef struct dsv4_generate_stats {
+  size_t struct_size;
+  uint64_t prompt_tokens;    /* of the whole prompt */
+  uint64_t reused_tokens;    /* of them, already in the state */
+  uint64_t generated_tokens; /* the one that ended the turn included */
+  uint64_t reasoning_tokens; /* of them, inside the reasoning */
+  double prefill_seconds;
+  double decode_seconds;
+  uint64_t seed;             /* the one in use */
+  int32_t reasoning;         /* DSV4_REASONING_* in use */
+  int32_t reason;            /* DSV4_DONE_* */
+} dsv4_generate_stats;
+
+typedef struct dsv4_event {
+  size_t struct_size;
+  int32_t type;      /* DSV4_EVENT_* */
+  int32_t reason;    /* DONE: DSV4_DONE_* */
+  const char *text;  /* whole UTF-8 characters, NUL-terminated, valid during the call; "" where there is none */
+  size_t text_length;
+  uint64_t done;     /* PREFILL */
+  uint64_t total;    /* PREFILL */
+  const dsv4_generate_stats *stats; /* DONE; NULL otherwise */
+} dsv4_event;
+
+enum {
+  DSV4_CONTINUE = 0,
+  DSV4_STOP = 1,  /* end here and keep what was generated */
+  DSV4_CANCEL = 2 /* end here and take the whole turn back: the timeline is as it was before the call */
+};
+/* Runs on the thread that called generate. It may not call into the same session, but for dsv4_session_cancel. */
+typedef int32_t (*dsv4_event_fn)(void *user, const dsv4_event *event);
+
+typedef struct dsv4_generate_options {
+  size_t struct_size;
+  int32_t reasoning;         /* DSV4_REASONING_*, sessions driven by messages only */
+  int32_t top_k;             /* 0: off */
+  double temperature;        /* 0: greedy. The macro and the function set 1 */
+  double top_p;              /* 0 or 1: off */
+  double min_p;              /* 0: off */
+  uint64_t seed;             /* 0: a fresh one, reported in the statistics */
+  uint64_t max_tokens;       /* 0: as many as the context holds */
+  const char *const *stop;   /* stop strings */
+  size_t stop_count;
+} dsv4_generate_options;
+#define DSV4_GENERATE_OPTIONS_INIT {sizeof(dsv4_generate_options), 0, 0, 1.0, 0.0, 0.0, 0, 0, NULL, 0}
+DSV4_API void dsv4_generate_options_init(dsv4_generate_options *options, size_t struct_size);
+
+/* Evaluates what is waiting and generates until the turn ends. Blocks; events go to `on_event` (may be NULL), the last
+ * of them DONE; `stats` (may be NULL, else with struct_size set) receives the same statistics.
+ * Errors: CONTEXT_FULL (the prompt does not fit), UNSUPPORTED (a reasoning mode that the profile lacks),
+ * INVALID_ARGUMENT (nothing to answer; an option out of range), NOT_FOUND (messages without a tokenizer), CANCELLED. On an
+ * error the timeline is as it was before the call; a cancelled one keeps what it had generated. */
+DSV4_API dsv4_status dsv4_session_generate(dsv4_session *session, const dsv4_generate_options *options,
+                                           dsv4_event_fn on_event, void *user, dsv4_generate_stats *stats,
+                                           dsv4_error **error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* DSV4_H */
