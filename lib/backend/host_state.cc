@@ -16,6 +16,8 @@ size_t aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 int64_t tail_span(int ratio) { return ratio == 4 ? 2 * ratio : ratio; }  // CSA pools the previous group too
 int64_t tail_width(int ratio, int64_t dim) { return ratio == 4 ? 2 * dim : dim; }
 
+constexpr int64_t kCarrySpan = 1;  // the draft head looks at the row before
+
 // Where each part of a layer lies in the one allocation of a state.
 struct LayerPlan {
   HostLayer layer;
@@ -24,7 +26,7 @@ struct LayerPlan {
 
 struct Plan {
   std::vector<LayerPlan> layers;
-  size_t carry[2] = {0, 0};
+  size_t carry = 0, no_carry = 0;
   size_t bytes = 0;
 };
 
@@ -40,54 +42,59 @@ Plan make_plan(const StateShape& shape) {
     p.layer.shape = s;
     p.layer.kv = {s.head_dim - s.rope_dim, s.rope_dim};
     p.layer.index = {s.index_dim};
-    p.layer.ring = shape.window + std::max(shape.max_rows, kRollback);
+    p.layer.ring = shape.window + shape.max_rows + kRollback;
     p.layer.entries = s.ratio != 0 ? shape.context / s.ratio : 0;
     p.window = take(p.layer.ring * p.layer.kv.stride());
     p.compressed = take(p.layer.entries * p.layer.kv.stride());
     if (s.ratio != 0) {
-      p.tail = take(4 * Tail::floats(tail_span(s.ratio), tail_width(s.ratio, s.head_dim)));
+      p.tail = take(Tail::bytes(tail_span(s.ratio), tail_width(s.ratio, s.head_dim)));
     }
     if (s.index_dim != 0) {
       p.index_rows = take(p.layer.entries * p.layer.index.stride());
-      p.index_tail = take(4 * Tail::floats(tail_span(s.ratio), tail_width(s.ratio, s.index_dim)));
+      p.index_tail = take(Tail::bytes(tail_span(s.ratio), tail_width(s.ratio, s.index_dim)));
     }
     plan.layers.push_back(p);
   }
-  for (size_t& at : plan.carry) at = take(shape.carry * 2);
+  plan.carry = take(RecentRows::bytes(kCarrySpan, 2 * shape.carry));
+  plan.no_carry = take(2 * shape.carry);
   return plan;
 }
 
 }  // namespace
 
-void Tail::init(float* memory, int64_t span, int64_t width) {
-  span_ = span;
-  capacity_ = span + kRollback;
-  width_ = width;
+void RecentRows::init(uint8_t* memory, int64_t span, int64_t row_bytes) {
+  capacity_ = capacity(span);
+  row_bytes_ = row_bytes;
   active_ = memory;
-  staged_ = memory + capacity_ * 2 * width;
+  staged_ = memory + capacity_ * row_bytes;
 }
 
-void Tail::put(float* ring, int64_t position, const float* k, const float* z) {
-  float* to = ring + slot(position) * 2 * width_;
-  std::memcpy(to, k, static_cast<size_t>(width_) * 4);
-  std::memcpy(to + width_, z, static_cast<size_t>(width_) * 4);
+void RecentRows::begin(int64_t position, int64_t rows) {
+  has_staged_ = rows > kRollback;
+  if (!has_staged_) return;
+  for (int64_t p = kept(position + rows); p < position; ++p) {
+    std::memcpy(put(p), row(p), static_cast<size_t>(row_bytes_));
+  }
+}
+
+void RecentRows::commit() {
+  if (has_staged_) std::swap(active_, staged_);
+  has_staged_ = false;
+}
+
+void Tail::init(uint8_t* memory, int64_t span, int64_t width) {
+  rows_.init(memory, span, 8 * width);
+  width_ = width;
 }
 
 void Tail::store(int64_t position, const Mat& k, const Mat& z) {
-  has_staged_ = k.rows > kRollback;
-  float* ring = has_staged_ ? staged_ : active_;
+  const size_t bytes = static_cast<size_t>(width_) * 4;
   const int64_t end = position + k.rows;
-  if (has_staged_) {
-    for (int64_t p = std::max<int64_t>(end - capacity_, 0); p < position; ++p) put(ring, p, this->k(p), this->z(p));
+  rows_.begin(position, k.rows);
+  for (int64_t p = std::max(rows_.kept(end), position); p < end; ++p) {
+    std::memcpy(rows_.put(p), k.row<float>(p - position), bytes);
+    std::memcpy(rows_.put(p) + bytes, z.row<float>(p - position), bytes);
   }
-  for (int64_t p = std::max(end - capacity_, position); p < end; ++p) {
-    put(ring, p, k.row<float>(p - position), z.row<float>(p - position));
-  }
-}
-
-void Tail::commit() {
-  if (has_staged_) std::swap(active_, staged_);
-  has_staged_ = false;
 }
 
 size_t HostState::bytes_for(const StateShape& shape) { return make_plan(shape).bytes; }
@@ -108,16 +115,17 @@ HostState::HostState(const StateShape& shape) {
     layer.window = base + p.window;
     if (s.ratio != 0) {
       layer.compressed = base + p.compressed;
-      layer.tail.init(reinterpret_cast<float*>(base + p.tail), tail_span(s.ratio), tail_width(s.ratio, s.head_dim));
+      layer.tail.init(base + p.tail, tail_span(s.ratio), tail_width(s.ratio, s.head_dim));
     }
     if (s.index_dim != 0) {
       layer.index_rows = base + p.index_rows;
-      layer.index_tail.init(reinterpret_cast<float*>(base + p.index_tail), tail_span(s.ratio),
-                            tail_width(s.ratio, s.index_dim));
+      layer.index_tail.init(base + p.index_tail, tail_span(s.ratio), tail_width(s.ratio, s.index_dim));
     }
     layers_.push_back(layer);
   }
-  for (int i = 0; i < 2; ++i) carry_[i] = reinterpret_cast<bf16*>(base + plan.carry[i]);
+  carry_.init(base + plan.carry, kCarrySpan, 2 * shape.carry);
+  carry_width_ = shape.carry;
+  no_carry_ = reinterpret_cast<const bf16*>(base + plan.no_carry);
 }
 
 HostState::~HostState() { std::free(memory_); }
@@ -134,13 +142,24 @@ void HostState::export_rows(int l, StateRows which, int64_t first, int64_t count
   }
 }
 
+const bf16* HostState::carried(int64_t position) const {
+  return position < 0 ? no_carry_ : reinterpret_cast<const bf16*>(carry_.row(position));
+}
+
+void HostState::store_carry(int64_t position, const Mat& X) {
+  const int64_t end = position + X.rows;
+  carry_.begin(position, X.rows);
+  for (int64_t p = std::max(carry_.kept(end), position); p < end; ++p) {
+    std::memcpy(carry_.put(p), X.row<bf16>(p - position), static_cast<size_t>(carry_width_) * 2);
+  }
+}
+
 void HostState::commit() {
   for (HostLayer& l : layers_) {
     l.tail.commit();
     l.index_tail.commit();
   }
-  if (carry_written_) carry_active_ = 1 - carry_active_;
-  carry_written_ = false;
+  carry_.commit();
 }
 
 }  // namespace dsv4

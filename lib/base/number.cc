@@ -63,13 +63,13 @@ extern constexpr float kE4M3[256] = {DSV4_ROW64(0), DSV4_ROW64(64), DSV4_ROW64(1
 uint8_t to_e4m3(float x) {
   const uint8_t sign = std::signbit(x) ? 0x80 : 0;
   const float a = std::fabs(x);
+  if (!(a <= 448.0f)) return static_cast<uint8_t>(sign | (a > 448.0f ? 0x7e : 0x7f));  // a NaN stays a NaN
   // Spacing of the format at a: 2^(e - 3), never finer than the subnormals' 2^-9. The quotient is exact, and
   // nearbyint rounds ties to even; a carry into the next binade lands on its first value by itself.
   const int e = a < 0x1p-6f ? -6 : static_cast<int>(std::bit_cast<uint32_t>(a) >> 23) - 127;
   const int n = static_cast<int>(std::nearbyint(a * exp2i(3 - e)));  // 0..16, in units of 2^(e - 3)
   if (n < 8) return static_cast<uint8_t>(sign | n);                  // subnormal (e is -6 then)
-  const int code = ((e + 7) << 3) + (n - 8);
-  return static_cast<uint8_t>(sign | std::min(code, 0x7e));
+  return static_cast<uint8_t>(sign | (((e + 7) << 3) + (n - 8)));
 }
 
 uint8_t to_e2m1(float x) {

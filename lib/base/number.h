@@ -46,9 +46,9 @@ inline float e8m0_to_float(uint8_t e) {
 extern const float kE4M3[256];  // value of every E4M3 byte; 0x7f and 0xff are NaN
 extern const float kE2M1[16];   // value of every E2M1 code; bit 3 is the sign
 
-// Nearest E4M3 (ties to even) of a value with |x| <= 448.
+// Nearest E4M3 (ties to even); more than 448 becomes 448, a NaN stays one.
 uint8_t to_e4m3(float x);
-// Nearest E2M1 (ties to even) of a value with |x| <= 6.
+// Nearest E2M1 (ties to even); more than 6 becomes 6, and a NaN, which the format lacks, 0.
 uint8_t to_e2m1(float x);
 
 // ceil(log2(x)) of a positive normal float, exact on its bits.

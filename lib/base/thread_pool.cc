@@ -1,7 +1,7 @@
 #include "lib/base/thread_pool.h"
 
 #include <algorithm>
-#include <system_error>
+#include <exception>
 
 #include "lib/base/error.h"
 
@@ -31,9 +31,10 @@ ThreadPool::ThreadPool(int threads) : size_(std::max(threads, 1)) {
   try {
     workers_.reserve(static_cast<size_t>(size_ - 1));
     for (int t = 1; t < size_; ++t) workers_.emplace_back([this, t] { work(t); });
-  } catch (const std::system_error& e) {
+  } catch (const std::exception& e) {  // std::system_error, std::bad_alloc
+    const size_t number = workers_.size() + 2;  // the caller is the first of the team
     stop();
-    fail(Status::kOutOfMemoryHost, "cannot start thread {} of {}: {}", workers_.size() + 1, size_, e.what());
+    fail(Status::kOutOfMemoryHost, "cannot start thread {} of {}: {}", number, size_, e.what());
   }
 }
 
