@@ -8,9 +8,6 @@
 #ifdef __linux__
 #include <sched.h>
 #endif
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace dsv4 {
 namespace {
@@ -21,7 +18,9 @@ constexpr int kSpins = 4000;
 
 void pause() {
 #if defined(__x86_64__)
-  _mm_pause();
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
 #endif
 }
 
