@@ -2,10 +2,16 @@
 
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
-find_package(fmt REQUIRED)
-find_package(nlohmann_json REQUIRED)
+find_package(fmt REQUIRED)            # used header-only: nothing to link, nothing to clash with in a host
+find_package(nlohmann_json REQUIRED)  # headers
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 
 if(NOT DSV4_WITHOUT_ONEDNN)
-  find_package(dnnl 3 CONFIG REQUIRED HINTS ${PROJECT_SOURCE_DIR}/build/deps)
+  # cmake/bootstrap.sh puts it there where the system has none, or one older than 3.
+  find_package(dnnl 3 CONFIG QUIET HINTS ${PROJECT_SOURCE_DIR}/build/deps)
+  if(NOT dnnl_FOUND)
+    message(FATAL_ERROR "oneDNN 3 was not found. Run `sh cmake/bootstrap.sh`, which fetches it into build/deps, "
+                        "or configure with -DDSV4_WITHOUT_ONEDNN=ON for a build without it.")
+  endif()
+  message(STATUS "oneDNN ${dnnl_VERSION}: ${dnnl_DIR}")
 endif()

@@ -9,6 +9,8 @@ endforeach()
 add_library(dsv4 SHARED ${objects})
 add_library(dsv4_static STATIC ${objects})
 add_library(dsv4::dsv4 ALIAS dsv4)
+add_library(dsv4::dsv4_static ALIAS dsv4_static)
+
 foreach(target dsv4 dsv4_static)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
@@ -17,3 +19,16 @@ foreach(target dsv4 dsv4_static)
     target_link_libraries(${target} PRIVATE DNNL::dnnl)
   endif()
 endforeach()
+
+set_target_properties(dsv4_static PROPERTIES OUTPUT_NAME dsv4)
+# SOVERSION and the node of dsv4.map move together. INSTALL_RPATH: oneDNN lies in a folder of ours beside the library
+# (install.cmake), where it meets no other version of it.
+set_target_properties(dsv4 PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0 INSTALL_RPATH "$ORIGIN/dsv4"
+                                      LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/dsv4.map)
+if(UNIX AND NOT APPLE)
+  # exclude-libs: what comes out of a static library stays inside, too; one process may hold several copies of it.
+  target_link_options(dsv4 PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/dsv4.map -Wl,--exclude-libs,ALL)
+  if(NOT DSV4_SANITIZE AND NOT DSV4_FUZZ)
+    target_link_options(dsv4 PRIVATE -Wl,-z,defs)  # an undefined symbol fails here, not in a host
+  endif()
+endif()

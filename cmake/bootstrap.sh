@@ -1,0 +1,142 @@
+#!/bin/sh
+# Installs what building libdsv4 needs and this machine lacks: Debian packages through apt, and oneDNN 3, which
+# Debian 12 does not have, from two PyPI wheels unpacked into build/deps. Runs as often as you like; a machine that has
+# everything is told so in well under a second. What was downloaded stays in build/download and is not fetched again.
+#
+#   sh cmake/bootstrap.sh            what `cmake --preset release` and the tests need
+#   sh cmake/bootstrap.sh --tests    also clang, for the header checks and the fuzz targets
+set -eu
+cd "$(dirname "$0")/.."
+
+ONEDNN_VERSION=2023.2.0
+ONEDNN_RUNTIME=onednn_cpu_gomp-$ONEDNN_VERSION-py2.py3-none-manylinux1_x86_64.whl
+ONEDNN_RUNTIME_SHA256=2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe31620416fb
+ONEDNN_DEVEL=onednn_devel_cpu_gomp-$ONEDNN_VERSION-py2.py3-none-manylinux1_x86_64.whl
+ONEDNN_DEVEL_SHA256=9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284
+
+say() { echo "bootstrap: $*"; }
+die() { echo "bootstrap: $*" >&2; exit 1; }
+
+with_tests=no
+for argument in "$@"; do
+  case $argument in
+    --tests) with_tests=yes ;;
+    *) die "unknown option $argument; known: --tests" ;;
+  esac
+done
+
+# ---- Debian packages ----------------------------------------------------------------------------------------------
+# need PACKAGE COMMAND...: PACKAGE is wanted unless COMMAND succeeds. The thing itself is looked for, not the package,
+# so that a compiler or a cmake from elsewhere is as good.
+missing=""
+need() {
+  package=$1
+  shift
+  "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+have() { command -v "$1"; }
+cmake_is_new() {
+  version=$(cmake --version 2>/dev/null | sed -n '1s/[^0-9]*\([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
+  [ -n "$version" ] || return 1
+  [ "${version% *}" -gt 3 ] || { [ "${version% *}" -eq 3 ] && [ "${version#* }" -ge 22 ]; }
+}
+wants_onednn() {  # not where the system's own oneDNN is new enough, nor where there are no wheels
+  [ "$(uname -m)" = x86_64 ] || return 1
+  ! grep -qs '^#define DNNL_VERSION_MAJOR 3' /usr/include/oneapi/dnnl/dnnl_version.h \
+      /usr/local/include/oneapi/dnnl/dnnl_version.h
+}
+has_onednn() { [ "$(cat build/deps/.onednn 2>/dev/null)" = "$ONEDNN_VERSION" ]; }
+is_downloaded() {
+  echo "$2  build/download/$1" | sha256sum --check --status 2>/dev/null
+}
+has_wheels() {
+  is_downloaded $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256 && is_downloaded $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256
+}
+
+need g++ have "${CXX:-g++}"
+need cmake cmake_is_new
+need ninja-build have ninja
+need pkg-config have pkg-config
+need libfmt-dev pkg-config --exists fmt
+need nlohmann-json3-dev pkg-config --exists nlohmann_json
+need libpcre2-dev pkg-config --exists libpcre2-8
+need libzstd-dev pkg-config --exists libzstd
+need doctest-dev sh -c 'ls /usr/include/doctest/doctest.h || ls /usr/local/include/doctest/doctest.h'
+if wants_onednn && ! has_onednn; then
+  need python3 have python3
+  has_wheels || need python3-pip python3 -m pip --version
+fi
+if [ $with_tests = yes ]; then
+  need clang have clang
+  need libclang-rt-dev sh -c 'ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer*'
+fi
+
+if [ -n "$missing" ]; then
+  have apt-get >/dev/null || die "missing:$missing (these are Debian's names; there is no apt-get here to install them)"
+  if [ "$(id -u)" = 0 ]; then
+    root=env
+  elif have sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+    root="sudo env"
+  else
+    die "missing:$missing. Neither root nor sudo here; ask for: apt-get install --no-install-recommends$missing"
+  fi
+  say "installing$missing"
+  mkdir -p build
+  $root apt-get update -qq
+  # shellcheck disable=SC2086  # one word a package
+  $root DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >build/apt.log 2>&1 ||
+    { tail -n 20 build/apt.log >&2; die "apt-get could not install$missing (all it said: build/apt.log)"; }
+fi
+
+# ---- oneDNN -------------------------------------------------------------------------------------------------------
+fetch() {  # fetch REQUIREMENT FILE SHA256
+  is_downloaded "$2" "$3" && return
+  say "downloading $1"
+  mkdir -p build/download
+  # Only a download: nothing enters any Python environment, so that an externally managed one does not object.
+  python3 -m pip download --quiet --no-deps --only-binary=:all: --dest build/download "$1" ||
+    die "could not download $1 from PyPI; put $2 into build/download by hand, or configure with -DDSV4_WITHOUT_ONEDNN=ON"
+  is_downloaded "$2" "$3" || die "build/download/$2: expected sha256 $3, found $(sha256sum <"build/download/$2")"
+}
+
+unpack() {
+  say "unpacking oneDNN into build/deps"
+  # Beside, then renamed: a build that runs meanwhile, or an interruption, never meets half of it.
+  new=build/deps.new
+  rm -rf $new
+  python3 - $new build/download/$ONEDNN_RUNTIME build/download/$ONEDNN_DEVEL <<'PYTHON'
+import os, shutil, sys, zipfile
+
+target = sys.argv[1]
+for wheel in sys.argv[2:]:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            parts = name.split("/", 2)  # NAME.data / data / what goes into a prefix
+            if len(parts) < 3 or not parts[0].endswith(".data") or parts[1] != "data" or name.endswith("/"):
+                continue
+            if os.path.basename(name) in ("libdnnl.so", "libdnnl.so.3"):
+                continue  # a wheel has no symbolic links: these are two more copies of libdnnl.so.3.2, 54 MB each
+            path = os.path.join(target, parts[2])
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with archive.open(name) as source, open(path, "wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+PYTHON
+  ln -s libdnnl.so.3.2 $new/lib/libdnnl.so.3
+  ln -s libdnnl.so.3 $new/lib/libdnnl.so
+  echo $ONEDNN_VERSION >$new/.onednn
+  rm -rf build/deps.old
+  if [ -e build/deps ]; then mv build/deps build/deps.old; fi
+  mv $new build/deps
+  rm -rf build/deps.old
+}
+
+if wants_onednn; then
+  if ! has_onednn; then
+    fetch onednn-cpu-gomp==$ONEDNN_VERSION $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256
+    fetch onednn-devel-cpu-gomp==$ONEDNN_VERSION $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256
+    unpack
+  fi
+elif [ "$(uname -m)" != x86_64 ]; then
+  say "no oneDNN for $(uname -m) here: configure with -DDSV4_WITHOUT_ONEDNN=ON unless find_package(dnnl 3) finds yours"
+fi
+say "everything is there"

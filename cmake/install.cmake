@@ -1,0 +1,36 @@
+# What `cmake --install` puts into a prefix: the header, both libraries, find_package(dsv4), dsv4.pc, and, where oneDNN
+# was not the system's own, its library in <libdir>/dsv4. The prefix can be moved afterwards.
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/dsv4)
+set(private_dir ${CMAKE_INSTALL_LIBDIR}/dsv4)
+
+install(FILES ${PROJECT_SOURCE_DIR}/include/dsv4.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# Two export sets: hosts of the shared library need none of the dependencies that the static one calls for.
+install(TARGETS dsv4 EXPORT dsv4-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS dsv4_static EXPORT dsv4-static-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(EXPORT dsv4-targets NAMESPACE dsv4:: DESTINATION ${package_dir})
+install(EXPORT dsv4-static-targets NAMESPACE dsv4:: DESTINATION ${package_dir})
+
+set(onednn_private "")
+if(NOT DSV4_WITHOUT_ONEDNN)
+  set(onednn_private "-ldnnl")
+  string(FIND "${dnnl_DIR}" "${PROJECT_SOURCE_DIR}/build/deps" at)
+  if(at EQUAL 0)
+    set(onednn_private "-L\${libdir}/dsv4 -l:libdnnl.so.3 -Wl,-rpath,\${libdir}/dsv4")
+    install(FILES $<TARGET_FILE:DNNL::dnnl> DESTINATION ${private_dir} RENAME libdnnl.so.3)
+    install(DIRECTORY ${PROJECT_SOURCE_DIR}/build/deps/share/doc/onednn DESTINATION ${CMAKE_INSTALL_DOCDIR})
+  endif()
+endif()
+
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/dsv4-config.cmake.in ${PROJECT_BINARY_DIR}/dsv4-config.cmake
+                              INSTALL_DESTINATION ${package_dir} PATH_VARS private_dir)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/dsv4-config-version.cmake COMPATIBILITY SameMajorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/dsv4-config.cmake ${PROJECT_BINARY_DIR}/dsv4-config-version.cmake
+        DESTINATION ${package_dir})
+
+# ${pcfiledir} makes the .pc file independent of where the prefix ends up.
+file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/dsv4.pc.in ${PROJECT_BINARY_DIR}/dsv4.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/dsv4.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
