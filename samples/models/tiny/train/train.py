@@ -1,0 +1,170 @@
+"""Trains the tiny model from nothing and exports it:  train.py OUTDIR [--state FILE]
+
+Everything is fixed in steps, never in minutes, so that the outcome does not depend on how busy the machine is. One
+learning-rate schedule over the whole run (its fall does most of the work), see SCHEDULE. `--state FILE` keeps the
+state there every few minutes and goes on from it where it exists.
+"""
+import argparse
+import math
+import os
+import random
+import time
+
+import torch
+import torch.nn.functional as F
+
+import data
+from config import CONFIG
+from export import export
+from formats import as_stored
+from initialise import initial_parameters
+from model import Model, Phase
+from optimizer import Optimizer
+from tokenizer import PAD, Encoder, build_tokenizer
+
+SEED, TOKENS_PER_STEP, STEPS = 1, 2048, 3000
+SCHEDULE = {                # shares of the run at which ...
+    "tools": 0.12,          # rows of 512 tokens with tools begin (before that: 256 tokens of plain talk only)
+    "long": 0.25,           # rows of 1024 tokens begin
+    "hold": 0.30,           # the learning rate starts to fall (a cosine down to FLOOR)
+    "draft": 0.35,          # the MTP block and the indexer begin to learn
+    "published": 0.60,      # fake quantisation, index selection and all Sinkhorn rounds: the arithmetic as published
+}
+WARM_UP, FLOOR = 30, 0.03
+DRAFT_WEIGHT, INDEX_WEIGHT = 0.3, 0.3
+PROBE_EVERY, KEEP_EVERY = 250, 100
+
+
+def learning_rate_share(step):
+    f = step / STEPS
+    fall = 1.0 if f < SCHEDULE["hold"] else 0.5 * (1 + math.cos(math.pi * (f - SCHEDULE["hold"]) / (1 - SCHEDULE["hold"])))
+    return min(1.0, (step + 1) / WARM_UP) * max(FLOOR, fall)
+
+
+def row_kind(f, draw):
+    """Length of this step's rows, and whether they have tools."""
+    if f >= SCHEDULE["long"] and draw < 0.45:
+        return 1024, False
+    if f >= SCHEDULE["tools"] and draw < 0.68:
+        return 512, True
+    return 256, False
+
+
+def batch(encoder, rng, length, tools):
+    """Rows of length + 2, so that every position has its next token and the one after."""
+    rows = TOKENS_PER_STEP // length
+    pairs = [encoder.row(rng, length + 2, tools) for _ in range(rows)]
+    return torch.tensor([ids for ids, _ in pairs]), torch.tensor([weights for _, weights in pairs])
+
+
+def weighted_loss(states, head, targets, weights):
+    """Cross-entropy where a weight is set; and the share of the answers' own tokens (weight above 0.9) that are right."""
+    places = (weights > 0).flatten().nonzero().squeeze(1)
+    logits, targets, weights = states.flatten(0, 1)[places] @ head.T, targets.flatten()[places], weights.flatten()[places]
+    loss = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
+    answers = weights > 0.9
+    right = (logits.detach().argmax(-1) == targets)[answers].float().mean().item() if answers.any() else 1.0
+    return loss, right
+
+
+def train_step(model, params, optimizer, encoder, rng, step):
+    f = step / STEPS
+    published, draft_on = f >= SCHEDULE["published"], f >= SCHEDULE["draft"]
+    model.phase = Phase(quantise=published, select=published, train_index=draft_on,
+                        sinkhorn_rounds=CONFIG["hc_sinkhorn_iters"] if published else Phase.sinkhorn_rounds)
+    length, tools = row_kind(f, rng.random())
+    tokens, weights = batch(encoder, rng, length, tools)
+    w = as_stored(params) if published else params
+    main, draft, index_loss = model.forward(w, tokens[:, :length], tokens[:, 1:-1] if draft_on else None)
+    loss, right = weighted_loss(main, w["head.weight"], tokens[:, 1:-1], weights[:, 1:-1])
+    figures, total = {"loss": loss.item(), "right": right}, loss
+    if draft_on:
+        draft_loss, draft_right = weighted_loss(draft, w["head.weight"], tokens[:, 2:], weights[:, 2:])
+        total = loss + DRAFT_WEIGHT * draft_loss + INDEX_WEIGHT * index_loss
+        figures |= {"draft right": draft_right, "index": index_loss.item()}
+    total.backward()
+    optimizer.step(learning_rate_share(step), model.expert_load)
+    return length, figures
+
+
+@torch.no_grad()
+def quick_probes(model, params, encoder, number=16):
+    """Per skill, the share of held-out answers that greedy decoding gives word for word (by teacher forcing)."""
+    w = as_stored(params) if model.phase.quantise else params
+    result = {}
+    for skill in data.SKILLS[:12]:
+        items = [(encoder.ids(p.prompt), encoder.ids(p.completion)) for p in data.probes(skill, number, encoder.count, "quick")]
+        length = -(-max(len(prompt) + len(completion) for prompt, completion in items) // 128) * 128
+        right = 0
+        for begin in range(0, number, 8):
+            part = items[begin:begin + 8]
+            tokens = torch.tensor([p + c + [PAD] * (length - len(p) - len(c)) for p, c in part])
+            main, _, _ = model.forward(w, tokens)
+            for row, (p, c) in zip(main, part):
+                right += (row[len(p) - 1:len(p) + len(c) - 1] @ w["head.weight"].T).argmax(-1).tolist() == c
+        result[skill] = round(100 * right / number)
+    return result
+
+
+class Progress:
+    """Prints a line every half minute: where the run is, how long it still takes, the means since the last line."""
+
+    def __init__(self):
+        self.printed, self.steps, self.sums = time.time(), 0, {}
+
+    def add(self, step, length, figures):
+        self.steps += 1
+        for name, value in figures.items():
+            self.sums.setdefault((length, name), []).append(value)
+        now = time.time()
+        if now - self.printed < 30:
+            return
+        seconds = (now - self.printed) / self.steps
+        means = "   ".join(f"rows of {n}: " + ", ".join(f"{name} {sum(v) / len(v):.3f}"
+                                                       for (m, name), v in self.sums.items() if m == n)
+                           for n in sorted({m for m, _ in self.sums}))
+        print(f"step {step + 1}/{STEPS}   {TOKENS_PER_STEP / seconds:.0f} tokens/s   about "
+              f"{(STEPS - step - 1) * seconds / 60:.0f} min left   {means}", flush=True)
+        self.printed, self.steps, self.sums = now, 0, {}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("outdir")
+    parser.add_argument("--state", help="file that keeps the state of an unfinished run")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    torch.manual_seed(SEED)
+    os.makedirs(options.outdir, exist_ok=True)
+    tokenizer_path = os.path.join(options.outdir, "tokenizer.json")
+    build_tokenizer(tokenizer_path, CONFIG["vocab_size"])
+    encoder, rng, first = Encoder(tokenizer_path), random.Random(SEED), 0
+    params = {k: v.requires_grad_(v.is_floating_point() and not k.endswith("gate.bias"))
+              for k, v in initial_parameters(CONFIG, SEED).items()}
+    model, optimizer = Model(CONFIG), Optimizer(params)
+    if options.state and os.path.exists(options.state):
+        kept = torch.load(options.state, weights_only=False)
+        first = kept["step"]
+        rng.setstate(kept["rng"])
+        optimizer.load(kept["optimizer"])
+        for name, value in kept["params"].items():
+            params[name].data.copy_(value)
+    print(f"{sum(v.numel() for v in params.values() if v.is_floating_point()):,} parameters, "
+          f"{STEPS} steps of {TOKENS_PER_STEP} tokens, from step {first}", flush=True)
+    progress = Progress()
+    for step in range(first, STEPS):
+        progress.add(step, *train_step(model, params, optimizer, encoder, rng, step))
+        if (step + 1) % PROBE_EVERY == 0:
+            print("held-out, word for word (%):", quick_probes(model, params, encoder), flush=True)
+        if options.state and (step + 1) % KEEP_EVERY == 0:
+            torch.save({"step": step + 1, "rng": rng.getstate(), "optimizer": optimizer.state(),
+                        "params": {k: v.detach() for k, v in params.items()}}, options.state + ".new")
+            os.replace(options.state + ".new", options.state)
+    export(params, CONFIG, options.outdir)
+    if options.state and os.path.exists(options.state):
+        os.remove(options.state)
+    print("exported to", options.outdir, flush=True)
+
+
+if __name__ == "__main__":
+    main()
