@@ -63,7 +63,8 @@ std::vector<double> brute_force(const std::vector<float>& logits, const SamplerO
 }
 
 // Pearson's statistic of `draws` picks against the expected probabilities, tokens of probability 0 apart.
-double chi_square(Sampler& sampler, const std::vector<float>& logits, const std::vector<double>& p, int draws, Rng& rng) {
+double chi_square(Sampler& sampler, const std::vector<float>& logits, const std::vector<double>& p, int draws,
+                  Rng& rng) {
   std::vector<int> count(p.size(), 0);
   for (int i = 0; i < draws; ++i) ++count[static_cast<size_t>(sampler.pick(logits, rng))];
   double statistic = 0;
