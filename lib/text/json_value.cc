@@ -106,6 +106,10 @@ void Json::set(std::string key, Json value) {
       return;
     }
   }
+  append(std::move(key), std::move(value));
+}
+
+void Json::append(std::string key, Json value) {
   keys_.push_back(std::move(key));
   items_.push_back(std::move(value));
 }

@@ -41,7 +41,8 @@ class Json {
 
   const Json* find(std::string_view key) const;  // nullptr when absent
   void append(Json value) { items_.push_back(std::move(value)); }
-  void set(std::string key, Json value);  // replaces in place, or appends
+  void append(std::string key, Json value);  // the key must be new
+  void set(std::string key, Json value);     // replaces in place, or appends
 
   // As Python writes it with json.dumps(value, ensure_ascii=False): ", " and ": ", key order kept.
   void dump(std::string& out) const;
@@ -60,7 +61,7 @@ class Json {
 const char* json_kind_name(Json::Kind kind);
 
 struct JsonLimits {
-  size_t depth = 128;
+  size_t depth = 512;
   size_t values = 2'000'000;
 };
 

@@ -2,16 +2,12 @@
 // Lines are as long as the protocol's own.
 #include "lib/text/protocol_text.h"
 
+#include <algorithm>
+
 namespace dsv4::protocol {
 
 bool is_control(std::string_view token) {
-  for (const std::string_view name : {kBos, kEos, kPad, kUser, kAssistant, kLatestReminder, kThink, kThinkEnd, kDsml}) {
-    if (token == name) return true;
-  }
-  for (const Task& task : kTasks) {
-    if (token == task.token) return true;
-  }
-  return false;
+  return std::find(kControlTokens.begin(), kControlTokens.end(), token) != kControlTokens.end();
 }
 
 constinit const std::string_view kTools = R"text(## Tools

@@ -29,10 +29,20 @@ inline constexpr std::array<Task, 6> kTasks = {{{"action", "<｜action｜>"},
                                                 {"read_url", "<｜read_url｜>"}}};
 
 // Every token above: control tokens whether or not the tokenizer's file says so.
+inline constexpr std::array<std::string_view, 15> kControlTokens = {
+    kBos,           kEos,           kPad,           kUser,          kAssistant,     kLatestReminder, kThink, kThinkEnd, kDsml,
+    kTasks[0].token, kTasks[1].token, kTasks[2].token, kTasks[3].token, kTasks[4].token, kTasks[5].token};
 bool is_control(std::string_view token);
 
 inline constexpr std::string_view kToolCallsBegin = "\n\n<｜DSML｜tool_calls>\n";
 inline constexpr std::string_view kToolCallsEnd = "\n</｜DSML｜tool_calls>";
+inline constexpr std::string_view kInvokeBegin = "<｜DSML｜invoke name=\"";
+inline constexpr std::string_view kInvokeNameEnd = "\">\n";
+inline constexpr std::string_view kInvokeEnd = "</｜DSML｜invoke>";
+inline constexpr std::string_view kParameterBegin = "<｜DSML｜parameter name=\"";
+inline constexpr std::string_view kParameterString = "\" string=\"true\">";
+inline constexpr std::string_view kParameterJson = "\" string=\"false\">";
+inline constexpr std::string_view kParameterEnd = "</｜DSML｜parameter>";
 inline constexpr std::string_view kToolResultBegin = "<tool_result>";
 inline constexpr std::string_view kToolResultEnd = "</tool_result>";
 
