@@ -2,6 +2,15 @@
 //
 // One table (tensor_table.cc) says which tensors a config calls for, under which names, with which shapes and formats;
 // opening, validation and the size estimate all walk it. Nothing outside this folder knows a tensor's name.
+//
+// Opening takes time in the number of tensors, not in bytes. What is looked at besides headers:
+//  - every entry of the hash routing tables, since they become addresses: [0, experts);
+//  - scale bytes (255 is NaN and refused): those of dense weights, one per 16,384 weights, always; those of routed
+//    experts, 8.9 GB in Flash, when they are at most kScanLimit together, or with OpenOptions::verify. Otherwise
+//    check_values() looks at one tensor when somebody is about to read it anyway. A NaN scale that is never looked
+//    at yields NaN, not a crash;
+//  - a few bytes of some tensors per layer, for the fingerprint.
+// The folder must not change while it is open: a file cut short under its mapping is SIGBUS on POSIX.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +25,7 @@
 namespace dsv4 {
 
 // What a tensor is for. Roles of a block take a layer in [0, config.blocks()): MTP head i is layer config.layers + i.
-enum class Role : uint8_t {
+enum class TensorRole : uint8_t {
   // of the model (layer -1)
   kEmbed, kHead,
   // of the model (layer -1) and of each MTP head
@@ -34,6 +43,8 @@ enum class Role : uint8_t {
   kCount
 };
 
+// Data is aligned for its element type, no further. Floats that the model rounds nowhere are F32; embeddings, norms,
+// the head, gates and compressors are BF16 as published or F32; linears are quantised or BF16 or F32.
 struct Tensor {
   const uint8_t* data = nullptr;   // nullptr: the role does not apply to this layer
   const uint8_t* scale = nullptr;  // E8M0: [ceil(rows/128), ceil(cols/128)] for E4M3, [rows, cols/32] for FP4
@@ -45,12 +56,15 @@ struct Tensor {
 
 struct OpenOptions {
   bool text_only = false;                                            // the language part of a vision checkpoint
+  bool verify = false;                                               // read every scale: time in bytes
   std::function<void(const std::string&)> note;                      // things to report; may be empty
   std::function<bool(uint64_t done, uint64_t total)> progress;       // tensors; false cancels (kCancelled)
 };
 
 class Checkpoint {
  public:
+  static constexpr uint64_t kScanLimit = 64u << 20;
+
   // Error: kNotFound, kIo, kCorrupt, kUnsupported, kCancelled; the message names file and tensor.
   static std::unique_ptr<Checkpoint> open(const std::string& folder, const OpenOptions& options);
   // A model of a given shape with random weights in memory, for benchmarks and capacity planning. Experts are FP4,
@@ -60,9 +74,13 @@ class Checkpoint {
   virtual ~Checkpoint() = default;
   virtual const Config& config() const = 0;
   virtual const std::string& folder() const = 0;  // "" for a synthetic one
-  virtual const Tensor& get(Role role, int64_t layer, int64_t expert = 0) const = 0;
+  virtual const Tensor& get(TensorRole role, int64_t layer, int64_t expert = 0) const = 0;
+  // Reads one tensor's scales or table entries. Error kCorrupt names the tensor, the place and the value.
+  virtual void check_values(TensorRole role, int64_t layer, int64_t expert = 0) const = 0;
   virtual uint64_t weight_bytes() const = 0;      // of the tensors in use
-  virtual uint64_t fingerprint() const = 0;       // of config and tensor headers (names, shapes, formats, sizes)
+  // Of the config, of every tensor's role, shape and format, and of a few bytes of some tensors in every layer, so
+  // that two trainings of one shape differ. The same whatever aliases the names use and however shards are cut.
+  virtual uint64_t fingerprint() const = 0;
   virtual const std::vector<std::string>& notes() const = 0;  // "drafter: DSpark, not used"
 };
 

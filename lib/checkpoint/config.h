@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/number.h"
+
 namespace dsv4 {
 
 enum class ScoringFunc { kSqrtSoftplus, kSigmoid, kSoftmax };
@@ -39,6 +41,7 @@ struct Config {
   int64_t experts_per_token = 0;   // num_experts_per_tok
   int64_t expert_width = 0;        // moe_intermediate_size
   int64_t shared_width = 0;        // moe_intermediate_size * n_shared_experts
+  DType expert_dtype = DType::kFP4;  // expert_dtype: what the size estimate assumes; the shards say what is there
   int64_t hash_layers = 0;         // num_hash_layers
   ScoringFunc scoring = ScoringFunc::kSqrtSoftplus;
   bool normalise_topk = true;      // norm_topk_prob
@@ -67,5 +70,10 @@ Config parse_config(const std::string& json, const std::string& path, bool text_
 
 // A published shape ("flash" or "pro"), for synthetic models. Error kInvalidArgument for another name.
 Config published_config(const std::string& shape);
+
+// The same shape with `layers` layers out of the middle of the model (from layer 2 on: CSA, HCA, CSA, …), all of them
+// with learned routing and without the MTP head: what a benchmark of a few layers needs. The pattern goes round when
+// more layers are asked for than there are. Error kInvalidArgument for less than one.
+Config with_layers(const Config& config, int64_t layers);
 
 }  // namespace dsv4
