@@ -1,0 +1,27 @@
+// What the opaque handles of the header are.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "include/dsv4.h"
+#include "lib/session/engine.h"
+#include "lib/session/session.h"
+#include "lib/text/prompt.h"
+
+struct dsv4_model {
+  std::atomic<int> references{1};
+  std::shared_ptr<dsv4::Engine> engine;  // sessions hold it too: it outlives the handle while one lives
+  std::string backend;                   // texts of dsv4_model_info
+  std::string notes;
+};
+
+struct dsv4_conversation {
+  dsv4::Conversation conversation;
+};
+
+struct dsv4_session {
+  dsv4_session(std::shared_ptr<dsv4::Engine> e, const dsv4::SessionOptions& options) : session(std::move(e), options) {}
+  dsv4::Session session;
+};

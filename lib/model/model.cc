@@ -1,0 +1,172 @@
+#include "lib/model/model.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "lib/base/error.h"
+
+namespace dsv4 {
+namespace {
+
+// A step must be able to hold the streams of one token as rows (draft.cc).
+constexpr int64_t kMinRows = 16;
+
+Limits make_limits(const Config& c, int64_t max_rows) {
+  Limits l;
+  l.rows = max_rows;
+  l.streams = c.streams;
+  l.hidden = c.hidden;
+  l.heads = c.heads;
+  l.head_dim = c.head_dim;
+  l.index_heads = c.index_heads;
+  l.index_dim = c.index_dim;
+  l.index_topk = c.index_topk;
+  l.experts = c.experts;
+  l.experts_per_token = c.experts_per_token;
+  l.expert_width = std::max(c.expert_width, c.shared_width);
+  l.vocab = c.vocab;
+  l.inner = std::max({c.hidden, c.q_rank, c.heads * c.head_dim, c.o_groups * c.o_rank, l.expert_width});
+  l.outer = std::max({c.hidden, c.heads * c.head_dim, c.index_heads * c.index_dim, c.o_groups * c.o_rank,
+                      2 * c.head_dim, l.expert_width, c.q_rank});
+  return l;
+}
+
+}  // namespace
+
+Model::Model(std::unique_ptr<Checkpoint> checkpoint, std::unique_ptr<Backend> backend, int64_t max_rows)
+    : checkpoint_(std::move(checkpoint)),
+      backend_(std::move(backend)),
+      weights_(load_weights(*checkpoint_, *backend_)),
+      limits_(make_limits(config(), std::max(max_rows, kMinRows))),
+      workspace_(config(), limits_.rows, *backend_) {
+  backend_->reserve(limits_);
+}
+
+StateShape Model::state_shape(const Config& config, int64_t context, int64_t max_rows, bool draft) {
+  StateShape shape;
+  const int64_t layers = draft ? config.blocks() : config.layers;
+  for (int64_t l = 0; l < layers; ++l) {
+    const int ratio = config.ratio(l);
+    shape.layers.push_back({ratio, config.head_dim, config.rope_dim, ratio == 4 ? config.index_dim : 0});
+  }
+  shape.window = config.window;
+  shape.max_rows = std::min(max_rows, context);
+  shape.context = context;
+  shape.carry = draft ? config.streams * config.hidden : 0;
+  return shape;
+}
+
+std::unique_ptr<SequenceState> Model::make_state(int64_t context, bool draft) {
+  std::lock_guard lock(mutex_);
+  if (context > limits_.context) {
+    Limits grown = limits_;
+    grown.context = context;
+    backend_->reserve(grown);
+    limits_ = grown;
+  }
+  return backend_->make_state(state_shape(config(), context, max_rows(), draft));
+}
+
+Step Model::make_step(std::span<const Chunk> chunks) const {
+  int64_t rows = 0;
+  for (const Chunk& c : chunks) rows += static_cast<int64_t>(c.tokens.size());
+  if (rows < 1 || rows > max_rows()) {
+    fail(Status::kInternal, "a step of {} tokens, 1 to {} expected", rows, max_rows());
+  }
+  Step s = workspace_.step(rows);
+  std::vector<int32_t> tokens, positions;
+  for (const Chunk& c : chunks) {
+    const int64_t count = static_cast<int64_t>(c.tokens.size());
+    s.runs.push_back({c.state, static_cast<int64_t>(tokens.size()), count, c.position});
+    tokens.insert(tokens.end(), c.tokens.begin(), c.tokens.end());
+    for (int64_t i = 0; i < count; ++i) positions.push_back(static_cast<int32_t>(c.position + i));
+  }
+  backend_->upload(s.b.tokens, tokens.data());
+  backend_->upload(s.b.positions, positions.data());
+  return s;
+}
+
+// Head and logits of rows [row, row + rows) of X, to host memory. Overwrites s.b.x there.
+void Model::logits_of(Step& s, int64_t row, int64_t rows, const HyperConnection& head, float* out) const {
+  for (int64_t first = row; first < row + rows; first += kLogitRows) {
+    const int64_t n = std::min(kLogitRows, row + rows - first);
+    const Mat x = s.b.x.slice(first, n);
+    backend_->hc_head(x, s.b.X.slice(first, n), head);
+    backend_->logits(s.b.logits.slice(0, n), x, weights_->head);
+    backend_->download(out + (first - row) * config().vocab, s.b.logits.slice(0, n));
+  }
+}
+
+void Model::fetch_logits(Step& s, std::span<const Chunk> chunks) const {
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const Chunk& c = chunks[i];
+    const Run& run = s.runs[i];
+    if (c.all_logits != nullptr) logits_of(s, run.first_row, run.rows, weights_->hc_head, c.all_logits);
+    if (c.last_logits != nullptr) logits_of(s, run.first_row + run.rows - 1, 1, weights_->hc_head, c.last_logits);
+  }
+}
+
+// The draft head over the same rows, one position back: a row's token is the draft's t + 1.
+void Model::run_draft(Step& s, std::span<const Chunk> chunks) const {
+  std::vector<Run> with_draft, shifted;
+  std::vector<int32_t> positions(static_cast<size_t>(s.rows()), 0);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    if (!chunks[i].draft) continue;
+    Run run = s.runs[i];
+    with_draft.push_back(run);
+    for (int64_t r = 0; r < run.rows; ++r) {
+      positions[static_cast<size_t>(run.first_row + r)] = static_cast<int32_t>(std::max<int64_t>(run.position + r - 1, 0));
+    }
+    if (run.position == 0) {  // nothing stands before the first token: its row is no row of the draft
+      ++run.first_row;
+      --run.rows;
+    } else {
+      --run.position;
+    }
+    if (run.rows > 0) shifted.push_back(run);
+  }
+  if (with_draft.empty()) return;
+  backend_->carry(s.b.previous, s.b.X, with_draft);
+  backend_->upload(s.b.positions, positions.data());
+  std::swap(s.runs, shifted);
+  draft(s);
+  std::swap(s.runs, shifted);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const Run& run = s.runs[i];
+    if (!chunks[i].draft || chunks[i].draft_logits == nullptr) continue;
+    const int64_t skip = run.position == 0 ? 1 : 0;
+    logits_of(s, run.first_row + skip, run.rows - skip, weights_->draft->head,
+              chunks[i].draft_logits + skip * config().vocab);
+  }
+}
+
+void Model::evaluate(std::span<const Chunk> chunks, const std::atomic<bool>* cancel) {
+  std::lock_guard lock(mutex_);
+  Step s = make_step(chunks);
+  s.cancel = cancel;
+  // Equal keys mean equal verbs on equal shapes: what a backend may record once and replay.
+  const uint64_t key = static_cast<uint64_t>(s.rows()) << 16 | static_cast<uint64_t>(s.runs.size());
+  backend_->run(key, [&] { forward(s); });
+  fetch_logits(s, chunks);
+  if (has_draft()) run_draft(s, chunks);
+  backend_->commit(s.runs);
+  backend_->synchronize();
+}
+
+uint64_t Model::token_weight_bytes() const {
+  const Config& c = config();
+  uint64_t bytes = static_cast<uint64_t>(checkpoint_->get(TensorRole::kHead, -1).bytes);
+  for (const TensorRole role : {TensorRole::kHcHeadFn, TensorRole::kNorm}) bytes += checkpoint_->get(role, -1).bytes;
+  for (int64_t l = 0; l < c.layers; ++l) {
+    for (int r = static_cast<int>(TensorRole::kHcAttnFn); r <= static_cast<int>(TensorRole::kSharedW3); ++r) {
+      const TensorRole role = static_cast<TensorRole>(r);
+      if (role == TensorRole::kGateHash) continue;  // one row of it
+      const bool expert = role == TensorRole::kExpertW1 || role == TensorRole::kExpertW2 || role == TensorRole::kExpertW3;
+      const uint64_t each = checkpoint_->get(role, l).bytes;
+      bytes += expert ? each * static_cast<uint64_t>(c.experts_per_token) : each;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace dsv4

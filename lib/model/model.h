@@ -1,0 +1,69 @@
+// Model: weights on a backend, and the forward pass over them. Immutable once loaded; evaluate() serialises its callers.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <span>
+
+#include "lib/backend/backend.h"
+#include "lib/checkpoint/checkpoint.h"
+#include "lib/model/step.h"
+#include "lib/model/weights.h"
+
+namespace dsv4 {
+
+// Consecutive tokens of one sequence, to be evaluated in one step, and what is wanted of them.
+struct Chunk {
+  SequenceState* state = nullptr;
+  int64_t position = 0;                // of the first token: how many are committed in `state`
+  std::span<const int32_t> tokens;
+  float* last_logits = nullptr;        // host F32 [vocab]: after the last token
+  float* all_logits = nullptr;         // host F32 [tokens, vocab]: after every token
+  bool draft = false;                  // run the draft head too (the state was made with `draft`)
+  float* draft_logits = nullptr;       // host F32 [tokens, vocab]; the row of position 0 is not written
+};
+
+class Model {
+ public:
+  // `max_rows`: rows of a step, all sequences together.
+  Model(std::unique_ptr<Checkpoint> checkpoint, std::unique_ptr<Backend> backend, int64_t max_rows);
+
+  const Config& config() const { return checkpoint_->config(); }
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  Backend& backend() const { return *backend_; }
+  bool has_draft() const { return weights_->draft != nullptr; }
+  int64_t max_rows() const { return workspace_.max_rows(); }
+
+  // The state of a sequence of at most `context` tokens. Grows the backend's scratch where the context asks for it.
+  std::unique_ptr<SequenceState> make_state(int64_t context, bool draft);
+  static StateShape state_shape(const Config& config, int64_t context, int64_t max_rows, bool draft);
+
+  // Evaluates one step and commits it. Together the chunks have 1 to max_rows() tokens. If it throws (kCancelled, a
+  // backend's failure), no state has changed.
+  void evaluate(std::span<const Chunk> chunks, const std::atomic<bool>* cancel);
+
+  uint64_t token_weight_bytes() const;  // read to decode one token without the draft head
+
+ private:
+  // forward.cc: the paper
+  void forward(Step& s) const;
+  void block(Step& s, const Layer& w, int layer) const;
+  void attention(Step& s, const Layer& w, const Cache& cache) const;
+  // draft.cc
+  void draft(Step& s) const;
+
+  Step make_step(std::span<const Chunk> chunks) const;
+  void fetch_logits(Step& s, std::span<const Chunk> chunks) const;
+  void run_draft(Step& s, std::span<const Chunk> chunks) const;
+  void logits_of(Step& s, int64_t row, int64_t rows, const HyperConnection& head, float* out) const;
+
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<Backend> backend_;  // outlives what it made
+  std::unique_ptr<Weights> weights_;
+  Limits limits_;
+  Workspace workspace_;
+  std::mutex mutex_;  // one step at a time
+};
+
+}  // namespace dsv4

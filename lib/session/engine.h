@@ -1,0 +1,41 @@
+// Engine: everything that sessions of one model share. Immutable but for the account of their memory.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "lib/model/model.h"
+#include "lib/text/prompt.h"
+#include "lib/text/tokenizer.h"
+
+namespace dsv4 {
+
+struct Engine {
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Tokenizer> tokenizer;  // nullptr: the checkpoint has none
+  std::string tokenizer_path;            // where it was looked for
+  Profile profile = Profile::kPreview;
+  bool profile_found = false;            // recognised from config.json
+  uint64_t memory_limit = 0;             // bytes of session states together; 0: none
+  std::atomic<uint64_t> memory_used{0};
+
+  const Tokenizer& need_tokenizer() const;  // Error kNotFound
+};
+
+// A session's share of the engine's memory limit, given back when it goes.
+class MemoryShare {
+ public:
+  MemoryShare(Engine& engine, uint64_t bytes);  // Error kOutOfMemoryHost: over the limit
+  ~MemoryShare();
+  MemoryShare(const MemoryShare&) = delete;
+  MemoryShare& operator=(const MemoryShare&) = delete;
+
+ private:
+  Engine& engine_;
+  uint64_t bytes_;
+};
+
+}  // namespace dsv4

@@ -1,0 +1,113 @@
+#include "lib/session/session.h"
+
+#include <algorithm>
+
+#include "lib/base/error.h"
+#include "lib/session/turn.h"
+
+namespace dsv4 {
+namespace {
+
+SessionOptions checked(const Engine& engine, SessionOptions options) {
+  constexpr int64_t kDefaultContext = 8192;
+  const int64_t limit = engine.model->config().max_positions;
+  if (options.context == 0) options.context = std::min(limit, kDefaultContext);
+  if (options.context < 1 || options.context > limit) {
+    fail(Status::kInvalidArgument, "context {}: 1 to {} expected (max_position_embeddings)", options.context, limit);
+  }
+  if (options.draft && !engine.model->has_draft()) {
+    fail(Status::kUnsupported, "DSV4_SESSION_DRAFT: this checkpoint has no MTP head");
+  }
+  return options;
+}
+
+uint64_t state_bytes(const Engine& engine, const SessionOptions& options) {
+  const Model& model = *engine.model;
+  return model.backend().state_bytes(
+      Model::state_shape(model.config(), options.context, model.max_rows(), options.draft));
+}
+
+}  // namespace
+
+Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options)
+    : engine_(std::move(engine)),
+      share_(*engine_, state_bytes(*engine_, checked(*engine_, options))),
+      timeline_(*engine_->model, checked(*engine_, options)) {}
+
+Session::Use::Use(Session& session) : session_(session) {
+  bool idle = false;
+  if (!session.busy_.compare_exchange_strong(idle, true)) {
+    fail(Status::kBusy, "another call is using this session");
+  }
+  session.cancel_.store(false);
+}
+
+Session::Use::~Use() { session_.busy_.store(false); }
+
+void Session::cancel() {
+  if (busy_.load()) cancel_.store(true);
+}
+
+void Session::need_drive(Drive drive) const {
+  if (drive_ != Drive::kNone && drive_ != drive) {
+    fail(Status::kInvalidArgument, "this session is driven by {}; clear it first",
+         drive_ == Drive::kMessages ? "messages" : "tokens");
+  }
+}
+
+void Session::append_message(Role role, std::string_view text) {
+  need_drive(Drive::kMessages);
+  conversation_.add(role, text);
+  drive_ = Drive::kMessages;
+}
+
+void Session::set_conversation(Conversation conversation) {
+  need_drive(Drive::kMessages);
+  conversation_ = std::move(conversation);
+  drive_ = Drive::kMessages;
+}
+
+void Session::append_tokens(std::span<const int32_t> ids) {
+  need_drive(Drive::kTokens);
+  timeline_.append(ids);
+  drive_ = Drive::kTokens;
+}
+
+void Session::clear() {
+  timeline_.clear();
+  conversation_ = {};
+  drive_ = Drive::kNone;
+}
+
+void Session::evaluate(std::span<const int32_t> ids, const Timeline::Outputs& outputs,
+                       const Timeline::Progress& progress) {
+  const int64_t before = timeline_.size();
+  const bool rows_wanted = outputs.logits != nullptr || outputs.draft_logits != nullptr;
+  if (rows_wanted && timeline_.evaluated() != before) {
+    fail(Status::kInvalidArgument, "logits of every row: {} tokens are still waiting; evaluate them first",
+         before - timeline_.evaluated());
+  }
+  append_tokens(ids);
+  try {
+    timeline_.evaluate(outputs, progress, &cancel_);
+  } catch (...) {
+    // What this call brought and did not get evaluated is forgotten: the timeline ends at a committed token.
+    timeline_.assign(timeline_.tokens().first(static_cast<size_t>(std::max(before, timeline_.evaluated()))));
+    throw;
+  }
+}
+
+void Session::pretend(uint64_t position) {
+  if (!engine_->model->checkpoint().folder().empty()) {
+    fail(Status::kUnsupported, "pretending a position: only with a synthetic model; this one has real weights");
+  }
+  need_drive(Drive::kTokens);
+  timeline_.pretend(static_cast<int64_t>(std::min<uint64_t>(position, static_cast<uint64_t>(timeline_.context()))));
+  drive_ = Drive::kTokens;
+}
+
+GenerateStats Session::generate(const GenerateOptions& options, const EventSink& sink) {
+  return Turn(*this, options, sink).run();
+}
+
+}  // namespace dsv4

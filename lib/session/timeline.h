@@ -1,0 +1,73 @@
+// Timeline: the token ids of one sequence and the state that reflects a beginning of them.
+//
+//   tokens     t0 t1 t2 ... ............. tn      all that is known
+//   evaluated  ----------------->|                reflected in the state; the rest waits
+//   floor                    |                    how far back the state can be taken exactly
+//
+// Every way of arriving at a position gives the same state: tokens are only ever evaluated in order, a step that fails
+// leaves no trace, and going back further than the state's own rollback starts again from the first token.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "lib/model/model.h"
+
+namespace dsv4 {
+
+struct TimelineOptions {
+  int64_t context = 0;
+  int64_t chunk = 0;   // tokens evaluated at once
+  bool draft = false;  // keep the draft head in step
+};
+
+class Timeline {
+ public:
+  Timeline(Model& model, const TimelineOptions& options);  // Error kOutOfMemoryHost
+
+  std::span<const int32_t> tokens() const { return tokens_; }
+  int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
+  int64_t evaluated() const { return evaluated_; }
+  int64_t context() const { return options_.context; }
+  bool has_draft() const { return options_.draft; }
+  uint64_t state_bytes() const { return state_->bytes(); }
+
+  // Adds tokens at the end. Error: kContextFull, kInvalidArgument (an id outside the vocabulary); nothing is added then.
+  void append(std::span<const int32_t> ids);
+  // Makes the timeline exactly `ids`, keeping the state of the longest common beginning.
+  void assign(std::span<const int32_t> ids);
+  void clear() { assign({}); }
+
+  struct Outputs {
+    float* logits = nullptr;        // F32 [waiting, vocab]
+    float* draft_logits = nullptr;  // F32 [waiting, vocab]
+  };
+  // done of total waiting tokens; false gives up with kCancelled.
+  using Progress = std::function<bool(int64_t done, int64_t total)>;
+  // Evaluates what waits, chunk by chunk; each chunk is committed by itself. After it, logits() is that of the end.
+  void evaluate(const Outputs& outputs, const Progress& progress, const std::atomic<bool>* cancel);
+
+  // After the newest token, all of which are evaluated. Error kInvalidArgument before the first evaluation.
+  std::span<const float> logits() const;
+
+  // Synthetic models: see dsv4_session_pretend.
+  void pretend(int64_t position);
+
+ private:
+  void rewind(int64_t position);
+
+  Model& model_;
+  TimelineOptions options_;
+  std::unique_ptr<SequenceState> state_;
+  std::vector<int32_t> tokens_;
+  int64_t evaluated_ = 0;
+  int64_t floor_ = 0;
+  std::vector<float> logits_;       // [vocab]
+  bool logits_valid_ = false;       // logits_ belong to token evaluated_ - 1
+};
+
+}  // namespace dsv4

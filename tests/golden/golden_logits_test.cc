@@ -1,0 +1,145 @@
+// End to end against the published program: logits, draft logits and the residual state after each layer, on the four
+// golden checkpoints, for every backend under test. The figures are printed; the bounds are those of CONTRIBUTING.md.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "lib/backend/decorator.h"
+#include "lib/model/model.h"
+#include "lib/session/timeline.h"
+#include "tests/support/backends_under_test.h"
+#include "tests/support/golden_file.h"
+
+namespace dsv4::test {
+namespace {
+
+std::string golden_dir(const std::string& name) { return std::string(DSV4_TEST_DATA "/golden/") + name; }
+
+struct Agreement {
+  double mean_kl = 0;
+  double max_kl = 0;
+  double same_choice = 0;
+  double max_abs = 0;
+};
+
+std::vector<double> log_softmax(const float* x, int64_t n) {
+  const double max = *std::max_element(x, x + n);
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(x[i] - max);
+  std::vector<double> out(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) out[static_cast<size_t>(i)] = x[i] - max - std::log(sum);
+  return out;
+}
+
+Agreement compare(const float* got, const float* want, int64_t rows, int64_t vocab) {
+  Agreement a;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* g = got + r * vocab;
+    const float* w = want + r * vocab;
+    const std::vector<double> p = log_softmax(w, vocab), q = log_softmax(g, vocab);
+    double kl = 0;
+    for (size_t i = 0; i < p.size(); ++i) {
+      kl += std::exp(p[i]) * (p[i] - q[i]);
+      a.max_abs = std::max(a.max_abs, std::fabs(static_cast<double>(g[i]) - w[i]));
+    }
+    a.mean_kl += kl / static_cast<double>(rows);
+    a.max_kl = std::max(a.max_kl, kl);
+    a.same_choice += (std::max_element(g, g + vocab) - g == std::max_element(w, w + vocab) - w) / static_cast<double>(rows);
+  }
+  return a;
+}
+
+void check_agreement(const std::string& what, const Agreement& a) {
+  std::printf("%-44s mean KL %.2e  max KL %.2e  same first choice %.2f %%  max |diff| %.2e\n", what.c_str(), a.mean_kl,
+              a.max_kl, 100 * a.same_choice, a.max_abs);
+  CHECK_MESSAGE(a.mean_kl <= 0.01, what);
+  CHECK_MESSAGE(a.same_choice >= 0.97, what);
+}
+
+struct Evaluated {
+  std::vector<float> logits;  // [T, vocab]
+  std::vector<float> draft;   // [T, vocab], row 0 unused
+};
+
+Evaluated evaluate(Model& model, std::span<const int32_t> tokens, int64_t chunk) {
+  Evaluated out;
+  const size_t n = tokens.size() * static_cast<size_t>(model.config().vocab);
+  out.logits.resize(n);
+  out.draft.resize(n);
+  Timeline timeline(model, {static_cast<int64_t>(tokens.size()), chunk, true});
+  timeline.append(tokens);
+  timeline.evaluate({out.logits.data(), out.draft.data()}, {}, nullptr);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("logits and draft logits agree with the published program") {
+  for (const BackendUnderTest& backend : backends_under_test()) {
+    for (const std::string name : {"micro", "micro2", "flash", "base"}) {
+      const GoldenFile golden(golden_dir(name) + "/golden.safetensors");
+      Model model(Checkpoint::open(golden_dir(name), {}), backend.make(), 512);
+      const std::vector<int32_t> tokens = golden.get("tokens").ints();
+      const std::vector<float> logits = golden.get("logits").floats(), draft = golden.get("draft_logits").floats();
+      const int64_t vocab = model.config().vocab, rows = static_cast<int64_t>(tokens.size());
+      for (const int64_t chunk : {rows, int64_t{7}}) {
+        const Evaluated got = evaluate(model, tokens, chunk);
+        const std::string what = name + ", " + backend.name + (chunk == rows ? ", prefill" : ", chunks of 7");
+        check_agreement(what, compare(got.logits.data(), logits.data(), rows, vocab));
+        check_agreement(what + ", draft",
+                        compare(got.draft.data() + vocab, draft.data(), rows - 1, vocab));
+      }
+    }
+  }
+}
+
+TEST_CASE("the residual state after each layer is the published program's at the traced positions") {
+  for (const std::string name : {"micro", "micro2", "flash", "base"}) {
+    const GoldenFile golden(golden_dir(name) + "/golden.safetensors");
+    const std::vector<int32_t> tokens = golden.get("tokens").ints(), positions = golden.get("trace_positions").ints();
+    const std::vector<float> want = golden.get("layers").floats();
+
+    // X is whole after the last hc_post of a layer: every second hc_post_pre, or the closing hc_post.
+    std::vector<std::vector<float>> after;  // [layer][T * m * n]
+    int halves = 0;
+    auto trace = std::make_unique<Trace>(backends_under_test().front().make(), [&](const char* verb, const Mat& X, Backend& be) {
+      const std::string v = verb;
+      const bool mixes = v == "hc_post_pre" || v == "hc_post";
+      if (!mixes || ++halves % 2 != 0) return;
+      std::vector<bf16> raw(static_cast<size_t>(X.rows * X.cols));
+      be.download(raw.data(), X);
+      std::vector<float>& out = after.emplace_back(raw.size());
+      std::transform(raw.begin(), raw.end(), out.begin(), to_float);
+    });
+    Model model(Checkpoint::open(golden_dir(name), {}), std::move(trace), 512);
+    Timeline timeline(model, {static_cast<int64_t>(tokens.size()), 0, false});
+    timeline.append(tokens);
+    timeline.evaluate({}, {}, nullptr);
+
+    const Config& c = model.config();
+    const size_t width = static_cast<size_t>(c.streams * c.hidden);
+    REQUIRE(static_cast<int64_t>(after.size()) == c.layers);
+    for (size_t l = 0; l < after.size(); ++l) {
+      double error = 0, size = 0;
+      for (size_t p = 0; p < positions.size(); ++p) {
+        const float* got = after[l].data() + static_cast<size_t>(positions[p]) * width;
+        const float* expected = want.data() + (l * positions.size() + p) * width;
+        for (size_t i = 0; i < width; ++i) {
+          error += std::pow(static_cast<double>(got[i]) - expected[i], 2);
+          size += std::pow(static_cast<double>(expected[i]), 2);
+        }
+      }
+      std::printf("%-8s layer %zu: relative error %.2e\n", name.c_str(), l, std::sqrt(error / size));
+      CHECK(std::sqrt(error / size) < 0.02);
+    }
+  }
+}
+
+}  // namespace dsv4::test
