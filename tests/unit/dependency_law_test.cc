@@ -27,9 +27,9 @@ bool starts_with_any(std::string_view text, const Strings& prefixes) {
 // ------------------------------------------------------------------------------------------------- reading a source
 
 struct Source {
-  std::string path;    // from the root of the tree
-  std::string code;    // comments and the inside of literals blanked out, lines kept
-  std::string text;    // comments blanked out only
+  std::string path;  // from the root of the tree
+  std::string code;  // comments and the inside of literals blanked out, lines kept
+  std::string text;  // comments blanked out only
 };
 
 bool in_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
@@ -201,8 +201,7 @@ Strings violations(const Source& source, const std::set<std::string>& tree) {
     if (std::regex_search(source.code, match, pattern)) found.push_back(source.path + ": " + what + ": " + match.str());
   }
   // Only the checkpoint's table knows what tensors are called.
-  static const std::regex tensor_name(
-      "\"[^\"\\n]*(\\.weight|\\.scale|(layers|experts|mtp)\\.[{0-9])[^\"\\n]*\"");
+  static const std::regex tensor_name("\"[^\"\\n]*(\\.weight|\\.scale|(layers|experts|mtp)\\.[{0-9])[^\"\\n]*\"");
   std::smatch match;
   if (!source.path.starts_with("lib/checkpoint/") && std::regex_search(source.text, match, tensor_name)) {
     found.push_back(source.path + ": a tensor's name outside lib/checkpoint: " + match.str());
@@ -212,8 +211,8 @@ Strings violations(const Source& source, const std::set<std::string>& tree) {
 
 // ------------------------------------------------------------------------------------------------------- the tree
 
-const std::set<std::string> kSourceEndings = {".h", ".hpp", ".c", ".cc", ".cpp", ".cu", ".cuh", ".rs",
-                                              ".go", ".cs", ".py", ".sh", ".cmake"};
+const std::set<std::string> kSourceEndings = {".h",  ".hpp", ".c",  ".cc", ".cpp", ".cu",   ".cuh",
+                                              ".rs", ".go",  ".cs", ".py", ".sh",  ".cmake"};
 
 // Every source file, from the root. Build folders and test data are not ours to judge.
 std::set<std::string> source_files() {

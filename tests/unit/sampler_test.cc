@@ -94,9 +94,16 @@ Status status_of(const std::vector<float>& logits, const SamplerOptions& options
 
 TEST_CASE("rng: the published sequence of xoshiro256++ from the state 1, 2, 3, 4") {
   Rng rng(Rng::State{1, 2, 3, 4});
-  const std::array<uint64_t, 10> expected = {
-      41943041u,         58720359u,            3588806011781223u,     3591011842654386u,     9228616714210784205u,
-      9973669472204895162u, 14011001112246962877u, 12406186145184390807u, 15849039046786891736u, 10450023813501588000u};
+  const std::array<uint64_t, 10> expected = {41943041u,
+                                             58720359u,
+                                             3588806011781223u,
+                                             3591011842654386u,
+                                             9228616714210784205u,
+                                             9973669472204895162u,
+                                             14011001112246962877u,
+                                             12406186145184390807u,
+                                             15849039046786891736u,
+                                             10450023813501588000u};
   for (uint64_t value : expected) CHECK(rng.next() == value);
 }
 
@@ -262,11 +269,16 @@ TEST_CASE("sampler: NaN, nothing to choose, options out of range") {
     SamplerOptions options;
     const char* field;
   };
-  const Row rows[] = {{{.temperature = -0.1}, "temperature"}, {{.temperature = kInf}, "temperature"},
-                      {{.temperature = kNan}, "temperature"}, {{.top_p = -0.1}, "top_p"},
-                      {{.top_p = 1.1}, "top_p"},              {{.top_p = kNan}, "top_p"},
-                      {{.min_p = -1}, "min_p"},               {{.min_p = 1.5}, "min_p"},
-                      {{.min_p = kNan}, "min_p"},             {{.top_k = -1}, "top_k"}};
+  const Row rows[] = {{{.temperature = -0.1}, "temperature"},
+                      {{.temperature = kInf}, "temperature"},
+                      {{.temperature = kNan}, "temperature"},
+                      {{.top_p = -0.1}, "top_p"},
+                      {{.top_p = 1.1}, "top_p"},
+                      {{.top_p = kNan}, "top_p"},
+                      {{.min_p = -1}, "min_p"},
+                      {{.min_p = 1.5}, "min_p"},
+                      {{.min_p = kNan}, "min_p"},
+                      {{.top_k = -1}, "top_k"}};
   for (const Row& row : rows) {
     CAPTURE(row.field);
     CHECK(status_of({1, 2}, row.options, &message) == Status::kInvalidArgument);
