@@ -17,8 +17,8 @@ void ReferenceBackend::query(Mat q, Mat rope, const Query& options) {
     for (int64_t h = 0; h < options.heads; ++h) {
       float* head = x + h * d;
       if (options.rms) {
-        const float scale = 1.0f / std::sqrt(mean_square(head, d) + options.eps);
-        for (int64_t i = 0; i < d; ++i) head[i] = round_bf16(head[i] * scale);
+        const double scale = inverse_rms(head, d, options.eps);
+        for (int64_t i = 0; i < d; ++i) head[i] = round_bf16(static_cast<float>(head[i] * scale));
       }
       rotate(head, d, cos, cos + dims / 2, dims);
       if (options.hadamard) {

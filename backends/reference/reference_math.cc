@@ -16,10 +16,10 @@ float dot(const float* a, const float* b, int64_t n) {
   return static_cast<float>((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-float mean_square(const float* x, int64_t n) {
+double inverse_rms(const float* x, int64_t n, float eps) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  return static_cast<float>(sum / static_cast<double>(n));
+  return 1.0 / std::sqrt(sum / static_cast<double>(n) + static_cast<double>(eps));
 }
 
 void read_row(float* out, const Mat& m, int64_t row) {
@@ -75,8 +75,8 @@ void round_row(float* x, int64_t n) {
 }
 
 void weighted_norm(float* x, int64_t n, const Weight& weight, float eps) {
-  const float scale = 1.0f / std::sqrt(mean_square(x, n) + eps);
-  for (int64_t i = 0; i < n; ++i) x[i] = round_bf16(x[i] * scale * weight_at(weight, i));
+  const double scale = inverse_rms(x, n, eps);
+  for (int64_t i = 0; i < n; ++i) x[i] = round_bf16(static_cast<float>(x[i] * scale * weight_at(weight, i)));
 }
 
 namespace {

@@ -10,9 +10,11 @@ namespace dsv4::reference {
 // --- sums
 // The model defines its sums in FP32 and leaves their order open. A product of two floats is exact in double, and a
 // double sum rounded once to FP32 is what every order of FP32 sums scatters around: the goldens were made that way
-// ("sums exact beyond FP32"), and it makes a row's result independent of how a prompt was cut into steps.
+// ("sums exact beyond FP32"), and it makes a row's result independent of how a prompt was cut into steps. Norms stay in
+// double until their one rounding: an FP32 product in between lands on a BF16 tie now and then, and one such flip ahead
+// of an E4M3 quantisation moves a whole output row (seen in the draft head's h_proj: 3 flips, 0.3 % of its elements).
 float dot(const float* a, const float* b, int64_t n);
-float mean_square(const float* x, int64_t n);
+double inverse_rms(const float* x, int64_t n, float eps);  // 1 / sqrt(mean(x²) + eps)
 
 // --- rows
 void read_row(float* out, const Mat& m, int64_t row);          // BF16 or F32, widened

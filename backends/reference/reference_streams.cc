@@ -12,7 +12,7 @@ namespace {
 
 // mix[i] = fn[i] · X / sqrt(mean(X²) + eps), for every row of fn; X is one token's streams, flat.
 void project(float* mix, const float* X, const HyperConnection& hc, float* scratch) {
-  const float scale = 1.0f / std::sqrt(mean_square(X, hc.fn.cols) + hc.norm_eps);
+  const auto scale = static_cast<float>(inverse_rms(X, hc.fn.cols, hc.norm_eps));
   for (int64_t i = 0; i < hc.fn.rows; ++i) mix[i] = dot(weight_row(hc.fn, i, scratch), X, hc.fn.cols) * scale;
 }
 
