@@ -1,5 +1,6 @@
 #include "lib/base/file_map.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -80,6 +81,14 @@ FileMap::~FileMap() {
   if (data_ != nullptr) UnmapViewOfFile(data_);
 }
 
+void FileMap::advise(Access) const {}
+
+void FileMap::prefetch(size_t offset, size_t bytes) const {
+  if (offset >= size_) return;
+  WIN32_MEMORY_RANGE_ENTRY range{const_cast<uint8_t*>(data_) + offset, std::min(bytes, size_ - offset)};
+  PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0);
+}
+
 #else
 
 FileMap::FileMap(const std::string& path) : path_(path) {
@@ -92,6 +101,19 @@ FileMap::FileMap(const std::string& path) : path_(path) {
   void* p = mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.get(), 0);
   if (p == MAP_FAILED) fail_errno(path, "cannot map", errno);
   data_ = static_cast<const uint8_t*>(p);
+}
+
+void FileMap::advise(Access access) const {
+  if (size_ == 0) return;
+  posix_madvise(const_cast<uint8_t*>(data_), size_, access == Access::kRandom ? POSIX_MADV_RANDOM : POSIX_MADV_NORMAL);
+}
+
+void FileMap::prefetch(size_t offset, size_t bytes) const {
+  if (offset >= size_) return;
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t begin = offset / page * page;  // advice is given for whole pages
+  posix_madvise(const_cast<uint8_t*>(data_) + begin, std::min(bytes, size_ - offset) + (offset - begin),
+                POSIX_MADV_WILLNEED);
 }
 
 FileMap::~FileMap() {

@@ -22,6 +22,13 @@ class FileMap {
   size_t size() const { return size_; }
   const std::string& path() const { return path_; }
 
+  // How the system should read ahead when a page is touched. kRandom: that page and no more; what is left at kNormal
+  // may read megabytes around every touch. A hint.
+  enum class Access { kNormal, kRandom };
+  void advise(Access access) const;
+  // Starts reading a range that will be touched soon; does not wait. A hint.
+  void prefetch(size_t offset, size_t bytes) const;
+
  private:
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;

@@ -66,8 +66,7 @@ class FolderReader {
     drop_missing_mtp();
     out_->tensors_ = TensorSlots<Tensor>(config());
     for_each_tensor(config(), [&](const TableRow& row, int64_t layer, int64_t expert) { bind(row, layer, expert); });
-    check_all_values();
-    out_->finish();
+    out_->finish(options_.verify);
     report();
     return std::move(out_);
   }
@@ -228,18 +227,6 @@ class FolderReader {
     const uint64_t taken = std::min(room_, (size + kAlign - 1) / kAlign * kAlign);
     room_ -= taken;
     return std::exchange(next_, next_ + taken);
-  }
-
-  void check_all_values() {
-    uint64_t expert_scales = 0;
-    for_each_tensor(config(), [&](const TableRow& row, int64_t layer, int64_t expert) {
-      const Tensor& t = out_->get(row.role, layer, expert);
-      if (is_expert(row.role)) expert_scales += scale_bytes(t.dtype, t.rows, t.cols);
-    });
-    const bool all = options_.verify || expert_scales <= Checkpoint::kScanLimit;
-    for_each_tensor(config(), [&](const TableRow& row, int64_t layer, int64_t expert) {
-      if (all || !is_expert(row.role)) out_->check_values(row.role, layer, expert);
-    });
   }
 
   void report() {

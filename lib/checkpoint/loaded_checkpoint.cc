@@ -54,13 +54,18 @@ bool sampled(TensorRole role) {
   return role == TensorRole::kNorm || role == TensorRole::kWqA || role == TensorRole::kWkv || role == TensorRole::kGate || role == TensorRole::kHead;
 }
 
-void add_sample(Hash& hash, const Tensor& t) {
+constexpr uint64_t kSample = 64;
+const uint8_t* sample_of(const Tensor& t) {
   const uint64_t size = data_bytes(t.dtype, t.rows, t.cols);
-  const uint64_t count = std::min<uint64_t>(size, 64);
-  const uint8_t* from = t.data + (size - count) / 2;
+  return t.data + (size - std::min(size, kSample)) / 2;
+}
+
+void add_sample(Hash& hash, const Tensor& t) {
+  const uint64_t count = std::min(data_bytes(t.dtype, t.rows, t.cols), kSample);
+  const uint8_t* from = sample_of(t);
   for (uint64_t i = 0; i + 8 <= count; i += 8) {
     uint64_t word = 0;
-    for (int b = 7; b >= 0; --b) word = word << 8 | from[i + static_cast<uint64_t>(b)];
+    for (uint64_t b = 8; b-- > 0;) word = word << 8 | from[i + b];
     hash.add(word);
   }
 }
@@ -107,13 +112,42 @@ void LoadedCheckpoint::check_values(TensorRole role, int64_t layer, int64_t expe
   }
 }
 
-void LoadedCheckpoint::finish() {
-  Hash hash;
-  add_config(hash, config_);
+void LoadedCheckpoint::prefetch(const uint8_t* data, uint64_t bytes) const {
+  for (const SafetensorsFile& file : shards_) {
+    const uint8_t* begin = file.map().data();
+    if (data >= begin && data < begin + file.size()) return file.map().prefetch(static_cast<size_t>(data - begin), bytes);
+  }
+}
+
+void LoadedCheckpoint::finish(bool verify) {
+  uint64_t expert_scales = 0;
   bytes_ = 0;
   for_each_tensor(config_, [&](const TableRow& row, int64_t layer, int64_t expert) {
     const Tensor& t = get(row.role, layer, expert);
     bytes_ += t.bytes;
+    if (is_expert(row.role)) expert_scales += scale_bytes(t.dtype, t.rows, t.cols);
+  });
+  const bool experts = verify || expert_scales <= kScanLimit;
+  for (const SafetensorsFile& file : shards_) file.map().advise(FileMap::Access::kRandom);
+  for_each_tensor(config_, [&](const TableRow& row, int64_t layer, int64_t expert) {
+    if (is_expert(row.role) && !experts) return;
+    const Tensor& t = get(row.role, layer, expert);
+    if (t.scale != nullptr) prefetch(t.scale, scale_bytes(t.dtype, t.rows, t.cols));
+    if (row.format == Format::kHash) prefetch(t.data, t.bytes);
+    if (sampled(row.role)) prefetch(sample_of(t), kSample);
+  });
+  for_each_tensor(config_, [&](const TableRow& row, int64_t layer, int64_t expert) {
+    if (experts || !is_expert(row.role)) check_values(row.role, layer, expert);
+  });
+  add_to_fingerprint();
+  for (const SafetensorsFile& file : shards_) file.map().advise(FileMap::Access::kNormal);
+}
+
+void LoadedCheckpoint::add_to_fingerprint() {
+  Hash hash;
+  add_config(hash, config_);
+  for_each_tensor(config_, [&](const TableRow& row, int64_t layer, int64_t expert) {
+    const Tensor& t = get(row.role, layer, expert);
     hash.add(static_cast<uint64_t>(row.role) << 8 | static_cast<uint64_t>(t.dtype));
     hash.add(layer << 20 | expert);
     hash.add(t.rows << 32 | t.cols);

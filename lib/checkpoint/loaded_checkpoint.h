@@ -22,8 +22,9 @@ class LoadedCheckpoint final : public Checkpoint {
   uint64_t fingerprint() const override { return fingerprint_; }
   const std::vector<std::string>& notes() const override { return notes_; }
 
-  // Sums the bytes and makes the fingerprint, once every tensor is in its slot.
-  void finish();
+  // Once every tensor is in its slot: checks the values that opening checks (checkpoint.h), sums the bytes and makes
+  // the fingerprint. Reads single pages all over the shards, all asked for before the first is waited for.
+  void finish(bool verify);
 
   Config config_;
   std::string folder_;
@@ -35,6 +36,10 @@ class LoadedCheckpoint final : public Checkpoint {
   // What the tensors point into.
   std::vector<SafetensorsFile> shards_;
   std::vector<LargeMemory> memory_;
+
+ private:
+  void prefetch(const uint8_t* data, uint64_t bytes) const;
+  void add_to_fingerprint();
 };
 
 }  // namespace dsv4

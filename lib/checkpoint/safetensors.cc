@@ -217,6 +217,7 @@ std::vector<SafetensorsEntry> parse_safetensors_header(std::string_view header, 
 }
 
 SafetensorsFile::SafetensorsFile(const std::string& path) : map_(path) {
+  map_.advise(FileMap::Access::kRandom);  // the header, and not the megabytes of weights behind it
   if (map_.size() < 8) fail(Status::kCorrupt, "{}: {} bytes, a header length of 8 expected", path, map_.size());
   uint64_t length = 0;
   for (int i = 7; i >= 0; --i) length = length << 8 | map_.data()[i];
@@ -227,8 +228,10 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : map_(path) {
     fail(Status::kCorrupt, "{}: header length {}, at most {} expected", path, length, kMaxHeader);
   }
   data_begin_ = 8 + length;
+  map_.prefetch(0, data_begin_);
   const std::string_view header(reinterpret_cast<const char*>(map_.data()) + 8, length);
   entries_ = parse_safetensors_header(header, map_.size() - data_begin_, path, by_name_, escaped_);
+  map_.advise(FileMap::Access::kNormal);
 }
 
 const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {

@@ -49,6 +49,7 @@ class SafetensorsFile {
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }  // in the header's order
   const SafetensorsEntry* find(std::string_view name) const;                 // nullptr: not here
   const uint8_t* data(const SafetensorsEntry& entry) const { return map_.data() + data_begin_ + entry.begin; }
+  const FileMap& map() const { return map_; }
 
  private:
   FileMap map_;

@@ -96,7 +96,7 @@ class Maker {
     lay_out();
     make_patterns();
     fill();
-    out_->finish();
+    out_->finish(false);
     return std::move(out_);
   }
 
