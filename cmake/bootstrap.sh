@@ -95,7 +95,7 @@ fetch() {  # fetch REQUIREMENT FILE SHA256
   mkdir -p build/download
   # Only a download: nothing enters any Python environment, so that an externally managed one does not object.
   python3 -m pip download --quiet --no-deps --only-binary=:all: --dest build/download "$1" ||
-    die "could not download $1 from PyPI; put $2 into build/download by hand, or configure with -DDSV4_WITHOUT_ONEDNN=ON"
+    die "could not download $1 from PyPI; put $2 into build/download yourself, or build with -DDSV4_WITHOUT_ONEDNN=ON"
   is_downloaded "$2" "$3" || die "build/download/$2: expected sha256 $3, found $(sha256sum <"build/download/$2")"
 }
 

@@ -3,6 +3,9 @@
 add_library(dsv4_options INTERFACE)
 target_include_directories(dsv4_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(dsv4_options INTERFACE -Wall -Wextra -Wpedantic)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(dsv4_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)  # wrong about "x" + string
+endif()
 if(DSV4_WERROR)
   target_compile_options(dsv4_options INTERFACE -Werror)
 endif()
