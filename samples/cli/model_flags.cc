@@ -1,0 +1,109 @@
+// See model_flags.h.
+#include "model_flags.h"
+
+#include <cstdio>
+
+#include "terminal.h"
+
+namespace cli {
+
+const Options::Choices kReasoningChoices = {{"none", DSV4_REASONING_NONE},
+                                            {"low", DSV4_REASONING_LOW},
+                                            {"high", DSV4_REASONING_HIGH},
+                                            {"max", DSV4_REASONING_MAX}};
+
+void add_machine_flags(Options& options, ModelFlags& flags) {
+  options.text("--backend", "NAME", "auto, cpu or reference (default auto: the best there is)", flags.backend);
+  options.integer("--threads", "N", "threads of the cpu backend (default 0: every usable core)", 0, 4096,
+                  flags.threads);
+}
+
+void add_profile_flag(Options& options, ModelFlags& flags) {
+  options.choice("--profile", "prompt rules of the checkpoint (default: found from config.json)",
+                 {{"auto", DSV4_PROFILE_AUTO}, {"preview", DSV4_PROFILE_PREVIEW}, {"0731", DSV4_PROFILE_0731}},
+                 flags.profile);
+}
+
+void add_think_flag(Options& options, int32_t& reasoning) {
+  options.choice("--think",
+                 "reasoning mode (default: what FILE.json says, else the profile's); one that the profile lacks is an "
+                 "error, see dsv4 info",
+                 kReasoningChoices, reasoning);
+}
+
+void add_turn_flags(Options& options, ModelFlags& model, TurnFlags& turn) {
+  add_think_flag(options, turn.reasoning);
+  options.flag("--show-thinking", "print the reasoning too", turn.show_thinking);
+  options.text("--system", "TEXT", "system prompt", turn.system);
+  options.text("--messages", "FILE.json",
+               "conversation so far: a list of messages in OpenAI's shape, or an object with `messages` and `tools`",
+               turn.messages);
+  options.real("--temperature", "X", "0: greedy (default 1)", 0, 100, turn.temperature);
+  options.real("--top-p", "X", "nucleus sampling (default 1: off)", 0, 1, turn.top_p);
+  options.integer("--seed", "N", "the same seed gives the same answer (default 0: a fresh one)", 0, UINT64_MAX,
+                  turn.seed);
+  options.integer("--max-tokens", "N", "end the answer after N tokens (default 0: as the context allows)", 0,
+                  UINT64_MAX, turn.max_tokens);
+  options.integer("--context", "N", "tokens the session can hold (default 0: 8192 or the model's limit)", 0, UINT64_MAX,
+                  turn.context);
+  add_profile_flag(options, model);
+  add_machine_flags(options, model);
+}
+
+static int32_t on_opening(void* user, uint64_t done, uint64_t total) {
+  static_cast<Progress*>(user)->update(done, total);
+  return interrupts() > 0;
+}
+
+static void on_log(void*, int32_t level, const char* text) {
+  if (level < DSV4_LOG_WARNING) return;
+  std::fprintf(stderr, "dsv4: %s: %s\n", level == DSV4_LOG_WARNING ? "warning" : "error", text);
+}
+
+dsv4_model_options model_options(const ModelFlags& flags) {
+  dsv4_model_options options = DSV4_MODEL_OPTIONS_INIT;
+  options.backend = flags.backend.c_str();
+  options.threads = static_cast<int32_t>(flags.threads);
+  options.profile = flags.profile;
+  options.log = on_log;
+  return options;
+}
+
+template <class Open>
+static Model open_with_progress(const ModelFlags& flags, Open&& open) {
+  Progress progress("opening", "tensors");
+  dsv4_model_options options = model_options(flags);
+  options.progress = on_opening;
+  options.progress_user = &progress;
+  dsv4_model* model = nullptr;
+  check([&](dsv4_error** error) { return open(options, &model, error); });
+  return Model(model);
+}
+
+Model open_model(const ModelFlags& flags) {
+  return open_with_progress(flags, [&](const dsv4_model_options& options, dsv4_model** model, dsv4_error** error) {
+    return dsv4_model_open(flags.folder.c_str(), &options, model, error);
+  });
+}
+
+Model open_synthetic_model(const std::string& shape, int32_t layers, const ModelFlags& flags) {
+  constexpr uint64_t kSeed = 1;  // the same weights in every run
+  return open_with_progress(flags, [&](const dsv4_model_options& options, dsv4_model** model, dsv4_error** error) {
+    return dsv4_model_open_synthetic(shape.c_str(), layers, kSeed, &options, model, error);
+  });
+}
+
+Conversation load_conversation(const std::string& path) {
+  const std::string json = read_file(path);
+  dsv4_conversation* conversation = nullptr;
+  try {
+    check([&](dsv4_error** error) {
+      return dsv4_conversation_from_json(json.data(), json.size(), &conversation, error);
+    });
+  } catch (const Failure& failure) {
+    throw Failure(failure.status(), path + ": " + failure.what());
+  }
+  return Conversation(conversation);
+}
+
+}  // namespace cli
