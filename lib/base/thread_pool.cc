@@ -12,8 +12,8 @@
 namespace dsv4 {
 namespace {
 
-// About 20 microseconds of looking before a thread sleeps: longer than the gap between two verbs of a step,
-// shorter than anything a host's scheduler would notice.
+// 20 to 100 microseconds of looking (processors differ in how long a pause is) before a thread sleeps: longer than the
+// gap between two verbs of a step, shorter than anything a host's scheduler would notice.
 constexpr int kSpins = 4000;
 
 void pause() {
