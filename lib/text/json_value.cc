@@ -99,6 +99,13 @@ const Json* Json::find(std::string_view key) const {
   return nullptr;
 }
 
+bool Json::integer(int64_t lowest, int64_t highest, int64_t& out) const {
+  if (!is_number()) return false;
+  const char* end = text_.data() + text_.size();
+  const auto result = std::from_chars(text_.data(), end, out);
+  return result.ec == std::errc() && result.ptr == end && out >= lowest && out <= highest;
+}
+
 void Json::set(std::string key, Json value) {
   for (size_t i = 0; i < keys_.size(); ++i) {
     if (keys_[i] == key) {
@@ -218,6 +225,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
   // A key given twice stands at its first place with its last value, as in a Python dict.
   static void join_duplicates(Json& object) {
+    if (object.keys_.size() < 2) return;
     std::unordered_map<std::string_view, size_t> first;
     first.reserve(object.keys_.size());
     std::vector<bool> drop(object.keys_.size(), false);
@@ -291,11 +299,9 @@ bool JsonAt::boolean() const {
 
 int64_t JsonAt::integer(int64_t lowest, int64_t highest) const {
   if (value_ == nullptr || !value_->is_number()) mismatch("an integer");
-  const std::string& text = value_->text();
   int64_t number = 0;
-  const auto result = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (result.ec != std::errc() || result.ptr != text.data() + text.size() || number < lowest || number > highest) {
-    fail(status_, "{}: expected an integer from {} to {}, found {}", path_, lowest, highest, text.substr(0, 40));
+  if (!value_->integer(lowest, highest, number)) {
+    fail(status_, "{}: expected an integer from {} to {}, found {}", path_, lowest, highest, value_->text().substr(0, 40));
   }
   return number;
 }

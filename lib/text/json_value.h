@@ -40,6 +40,8 @@ class Json {
   size_t size() const { return items_.size(); }
 
   const Json* find(std::string_view key) const;  // nullptr when absent
+  // False unless this is a number without a fraction within the limits.
+  bool integer(int64_t lowest, int64_t highest, int64_t& out) const;
   void append(Json value) { items_.push_back(std::move(value)); }
   void append(std::string key, Json value);  // the key must be new
   void set(std::string key, Json value);     // replaces in place, or appends

@@ -1,7 +1,5 @@
 #include "lib/text/tokenizer.h"
 
-#include <limits>
-
 #include "lib/base/error.h"
 #include "lib/base/utf8.h"
 
@@ -16,9 +14,8 @@ struct Tokenizer::Call {
 };
 
 void Tokenizer::encode(std::string_view text, bool parse_special, std::vector<int32_t>& out) const {
-  if (text.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
-    fail(Status::kInvalidArgument, "text: {} bytes, at most {} can be tokenized at once", text.size(),
-         std::numeric_limits<int32_t>::max());
+  if (text.size() > kPieceLimit) {
+    fail(Status::kInvalidArgument, "text: {} bytes, at most {} can be tokenized at once", text.size(), kPieceLimit);
   }
   if (!utf8_valid(text)) {
     size_t at = 0;

@@ -104,11 +104,14 @@ class TokenizerLoader {
     tokens_.reserve(object.size() + 4096);
     for (size_t i = 0; i < object.size(); ++i) {
       const std::string& token = object.keys()[i];
-      const JsonAt at(&object.items()[i], fmt::format("{}[\"{}\"]", vocab.path(), shown(token)), Status::kCorrupt);
-      const int64_t id = at.integer(0, kIdLimit);
+      int64_t id = 0;
+      if (!object.items()[i].integer(0, kIdLimit, id)) {  // the path is for a failure only: there are many tokens
+        JsonAt(&object.items()[i], fmt::format("{}[\"{}\"]", vocab.path(), shown(token)), Status::kCorrupt)
+            .integer(0, kIdLimit);
+      }
       std::string& bytes = slot(id);
       uint8_t& flags = out_->flags_[static_cast<size_t>(id)];
-      if (flags != 0) fail(Status::kCorrupt, "{}: id {} is given to two tokens", at.path(), id);
+      if (flags != 0) fail(Status::kCorrupt, "{}[\"{}\"]: id {} is given to two tokens", vocab.path(), shown(token), id);
       flags = Tokenizer::kPresent;
       // A token that is not written in the byte alphabet (an added token that is also listed here) is its own text.
       if (!alphabet_.decode(token, bytes)) bytes = token;
@@ -116,9 +119,11 @@ class TokenizerLoader {
     }
   }
 
-  int32_t merge_token(const JsonAt& at, std::string_view token) {
+  int32_t merge_token(const JsonAt& merges, size_t i, std::string_view token) {
     const auto it = ids_.find(token);
-    if (it == ids_.end()) fail(Status::kCorrupt, "{}: token \"{}\" is not in the vocabulary", at.path(), shown(token));
+    if (it == ids_.end()) {
+      fail(Status::kCorrupt, "{}: token \"{}\" is not in the vocabulary", merges.at(i).path(), shown(token));
+    }
     return it->second;
   }
 
@@ -126,6 +131,7 @@ class TokenizerLoader {
   void read_merges(const JsonAt& merges) {
     out_->merges_.reserve(merges.size());
     std::string joined;
+    std::vector<bool> used(tokens_.size(), false);  // by a merge so far
     for (size_t i = 0; i < merges.size(); ++i) {
       const Json& merge = merges.value().items()[i];
       std::string_view left, right;
@@ -139,12 +145,16 @@ class TokenizerLoader {
         left = merge.items()[0].text();
         right = merge.items()[1].text();
       }
-      const JsonAt at = merges.at(i);
-      if (left.empty() || right.empty()) fail(Status::kCorrupt, "{}: expected a pair of tokens", at.path());
+      if (left.empty() || right.empty()) fail(Status::kCorrupt, "{}: expected a pair of tokens", merges.at(i).path());
       joined.assign(left).append(right);
-      const MergeTable::Merge result{static_cast<uint32_t>(i), merge_token(at, joined)};
-      if (!out_->merges_.insert(merge_token(at, left), merge_token(at, right), result)) {
-        fail(Status::kCorrupt, "{}: \"{}\" \"{}\" is listed twice", at.path(), shown(left), shown(right));
+      const int32_t l = merge_token(merges, i, left), r = merge_token(merges, i, right);
+      const MergeTable::Merge result{static_cast<uint32_t>(i), merge_token(merges, i, joined)};
+      if (!out_->merges_.insert(l, r, result)) {
+        fail(Status::kCorrupt, "{}: \"{}\" \"{}\" is listed twice", merges.at(i).path(), shown(left), shown(right));
+      }
+      used[static_cast<size_t>(l)] = used[static_cast<size_t>(r)] = true;
+      if (used[static_cast<size_t>(result.token)]) {
+        fail(Status::kUnsupported, "{}: makes \"{}\", which an earlier merge uses", merges.at(i).path(), shown(joined));
       }
     }
   }
