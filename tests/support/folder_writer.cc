@@ -30,6 +30,12 @@ const char* file_dtype(DType dtype) {
   }
 }
 
+int element_bytes(const std::string& dtype) {
+  if (dtype == "I64" || dtype == "F64") return 8;
+  if (dtype == "F32" || dtype == "I32") return 4;
+  return dtype == "BF16" || dtype == "F16" || dtype == "I16" ? 2 : 1;
+}
+
 std::string header_of(const std::vector<WrittenTensor>& tensors, uint64_t first_gap) {
   std::string text = R"({"__metadata__":{"format":"pt"})";
   text.reserve(tensors.size() * 128);
@@ -78,6 +84,13 @@ const char* scoring_name(ScoringFunc scoring) {
   return "";
 }
 
+// A new file, not the old one emptied: some file systems wait for the disk when a file is emptied and written again.
+std::ofstream new_file(const std::string& path) {
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);
+  return std::ofstream(path, std::ios::binary | std::ios::trunc);
+}
+
 }  // namespace
 
 TempFolder::TempFolder() {
@@ -94,7 +107,7 @@ TempFolder::~TempFolder() {
 }
 
 void write_text(const std::string& path, std::string_view text) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  std::ofstream out = new_file(path);
   out.write(text.data(), static_cast<std::streamsize>(text.size()));
   if (!out.flush()) throw std::runtime_error("cannot write " + path);
 }
@@ -180,7 +193,7 @@ std::string ConfigText::text() const {
 void write_safetensors(const std::string& path, const std::vector<WrittenTensor>& tensors, uint64_t first_gap) {
   const std::string header = header_of(tensors, first_gap);
   uint64_t at = 8 + header.size() + first_gap;
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  std::ofstream out = new_file(path);
   write_length(out, header.size());
   out.write(header.data(), static_cast<std::streamsize>(header.size()));
   for (const WrittenTensor& t : tensors) {
@@ -196,7 +209,7 @@ void write_safetensors(const std::string& path, const std::vector<WrittenTensor>
 }
 
 void write_raw_safetensors(const std::string& path, std::string_view header, uint64_t data_bytes) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  std::ofstream out = new_file(path);
   write_length(out, header.size());
   out.write(header.data(), static_cast<std::streamsize>(header.size()));
   if (!out.flush()) throw std::runtime_error("cannot write " + path);
@@ -260,6 +273,10 @@ void FolderWriter::write(const std::string& folder) const {
       fmt::format_to(std::back_inserter(map), "{}    \"{}\": \"{}\"", map.empty() ? "" : ",\n", tensors[next].name, name);
       part.push_back(tensors[next++]);
     }
+    // As the publisher's tools do: wide elements first, so that every tensor is aligned.
+    std::stable_sort(part.begin(), part.end(), [](const WrittenTensor& a, const WrittenTensor& b) {
+      return element_bytes(a.dtype) > element_bytes(b.dtype);
+    });
     write_safetensors(folder + "/" + name, part);
   }
   if (shards == 1) return;
