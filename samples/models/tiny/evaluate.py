@@ -23,6 +23,11 @@ CONTEXT, LONGEST_ANSWER = 2048, 160
 TEXT_SPECIAL, SESSION_DRAFT = 1, 1      # DSV4_TEXT_SPECIAL, DSV4_SESSION_DRAFT
 
 
+class ModelOptions(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("backend", ctypes.c_char_p), ("isa", ctypes.c_char_p),
+                ("threads", ctypes.c_int32), ("profile", ctypes.c_int32)]
+
+
 class SessionOptions(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_size_t), ("context", ctypes.c_uint64), ("flags", ctypes.c_uint32),
                 ("prefill_chunk", ctypes.c_int32)]
@@ -52,9 +57,10 @@ class Library:
 class Player:
     """One model and one session that is used again for every prompt."""
 
-    def __init__(self, library, folder):
+    def __init__(self, library, folder, backend):
         self.library, self.model, self.session = library, ctypes.c_void_p(), ctypes.c_void_p()
-        library.call("dsv4_model_open", folder.encode(), None, ctypes.byref(self.model))
+        options = ModelOptions(ctypes.sizeof(ModelOptions), backend.encode())
+        library.call("dsv4_model_open", folder.encode(), ctypes.byref(options), ctypes.byref(self.model))
         options = SessionOptions(ctypes.sizeof(SessionOptions), CONTEXT, SESSION_DRAFT, 0)
         library.call("dsv4_session_create", self.model, ctypes.byref(options), ctypes.byref(self.session))
         self.eos, = self.ids(data.EOS)
@@ -108,10 +114,11 @@ def main():
     parser.add_argument("model", nargs="?", default=HERE)
     parser.add_argument("--number", type=int, default=100, help="prompts per skill")
     parser.add_argument("--library", default=os.path.join(HERE, "../../../build/release/lib/libdsv4.so"))
+    parser.add_argument("--backend", default="auto")
     parser.add_argument("--skills", default=",".join(data.SKILLS))
     parser.add_argument("--show", type=int, default=0)
     options = parser.parse_args()
-    player = Player(Library(options.library), options.model)
+    player = Player(Library(options.library), options.model, options.backend)
     print("| skill | right | draft | prompt tokens |\n|---|---|---|---|")
     begin, all_foreseen, all_tokens = time.time(), 0, 0
     for skill in options.skills.split(","):

@@ -17,7 +17,7 @@ class Phase:
     quantise: bool = False          # activations and KV rows in E4M3, the indexer's in E2M1
     select: bool = False            # CSA sees only the indexer's best entries
     train_index: bool = False       # the indexer learns (it costs time, and there is nothing to imitate at first)
-    sinkhorn_rounds: int = 6        # 20 when published; fewer are as good while everything still moves
+    sinkhorn_rounds: int = 6        # 20 when published; the matrices hardly move after the tenth
 
 
 def mix_in(mix, streams, base, scale, eps, rounds):
