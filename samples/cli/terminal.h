@@ -1,5 +1,5 @@
 // What a program owes a person at a terminal: Ctrl-C that is noticed, a line of progress where something takes more
-// than a second, no colour codes in a file. The only file of the program with system calls in it.
+// than a second, no colour codes in a file.
 #pragma once
 
 #include <dsv4.h>

@@ -1,0 +1,65 @@
+#!/bin/sh
+# From a clone to an answer: installs what is missing, builds, and has a short conversation with the bundled model.
+# Every answer is the model's own, greedy. Nothing leaves this folder but packages that bootstrap.sh installs.
+set -eu
+cd "$(dirname "$0")/.."
+dsv4=build/release/bin/dsv4
+model=samples/models/tiny
+talk=build/demo
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "What the build needs"
+sh cmake/bootstrap.sh
+
+say "Building (the first time takes minutes)"
+mkdir -p build
+cmake --preset release >build/demo-configure.log 2>&1 || { cat build/demo-configure.log >&2; exit 1; }
+cmake --build --preset release --target dsv4_cli --target hello
+
+say "The bundled model: a real DeepSeek-V4 in the published checkpoint format, very small"
+$dsv4 info $model | sed -n '1,/^weights/p'
+
+# ask WHAT-IS-TYPED...: shows the command as one would type it, then what it prints.
+ask() {
+  printf '\n$ dsv4'
+  for word in "$@"; do
+    case $word in *[!A-Za-z0-9_./=-]*) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac
+  done
+  printf '\n'
+  $dsv4 "$@"
+}
+
+say "Without thinking"
+ask run $model "Hello!" --temperature 0 --think none
+ask run $model "What can you do?" --temperature 0 --think none
+
+say "Thinking, with the reasoning shown"
+ask run $model "What is 47+38?" --temperature 0 --think high --show-thinking
+
+# A conversation is a list of messages. The model's answer joins the list as it is, and the next question follows.
+json_text() { sed 's/\\/\\\\/g; s/"/\\"/g' | awk '{ printf "%s%s", separator, $0; separator = "\\n" }'; }
+
+say "A fact, remembered over turns"
+mkdir -p $talk
+fact="I have a cat called Luna."
+printf '[{"role": "user", "content": "%s"}]\n' "$fact" >$talk/first.json
+printf '\n(user) %s\n' "$fact"
+answer=$($dsv4 run $model --messages $talk/first.json --temperature 0 --think none 2>/dev/null)
+printf '(model) %s\n' "$answer"
+printf '[{"role": "user", "content": "%s"},\n {"role": "assistant", "content": "%s"}]\n' "$fact" \
+  "$(printf '%s\n' "$answer" | json_text)" >$talk/second.json
+ask run $model "What is my cat called?" --messages $talk/second.json --temperature 0 --think none
+
+say "The same library from one page of C (samples/hello.c)"
+printf '\n$ hello %s "Who are you?"\n' $model
+build/release/bin/hello $model "Who are you?"
+
+cat <<TEXT
+
+== Now you
+  $dsv4 chat $model --temperature 0
+talks to it; \`$dsv4 chat --help\` lists what else there is. The model is tiny: it greets, adds numbers of two digits,
+remembers facts, repeats words and calls two tools, and nothing more ($model/README.md). A real checkpoint,
+a folder with config.json, tokenizer.json and *.safetensors as published, goes in its place.
+TEXT
