@@ -22,10 +22,6 @@ LargeMemory::LargeMemory(size_t bytes) : size_(bytes) {
   if (p != MAP_FAILED) data_ = static_cast<uint8_t*>(p);
 #endif
   if (data_ == nullptr) fail(Status::kOutOfMemoryHost, "no memory for {} bytes", bytes);
-#if !defined(_WIN32) && defined(MADV_HUGEPAGE)
-  constexpr size_t kWorthIt = size_t{32} << 20;
-  if (bytes >= kWorthIt) madvise(data_, bytes, MADV_HUGEPAGE);  // a hint: the memory is as good without
-#endif
 }
 
 LargeMemory::LargeMemory(LargeMemory&& other) noexcept
