@@ -1,0 +1,108 @@
+// The table of inner loops that every instruction set fills: raw pointers in, raw pointers out, no allocation, no
+// threads. Files compiled for one instruction set include this header and intrinsics only: an inline function of a
+// shared header, compiled there with wider instructions, could be the copy the linker keeps for every machine.
+//
+// Products: y[m][i] = Σ_c w[i][c] · x[m][c], FP32 sums. An input row is packed once per call into the form its weights
+// want (XForm); the columns of a packed row are padded with zeros to a multiple of kPad. Two ways to a product:
+//   direct  streams the checkpoint's own bytes past a few input rows, block scales applied to the blocks' FP32 sums;
+//   tiled   widens some weight rows once (`widen`: BF16 or FP32, exact, scales folded in) and multiplies the tile with
+//           any number of input rows (`dot`).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dsv4::cpu {
+
+enum Format : int { kFormatE4M3, kFormatFP4, kFormatBF16, kFormatF32, kFormats };
+
+// The layouts of a packed input row. An instruction set may lay several out alike.
+enum XForm : int {
+  kXQuantised,  // quant_e4m3(x, 128), for E4M3 and FP4 weights
+  kXRaw,        // x itself, for E4M3 and FP4 weights
+  kXPlain,      // x itself, for BF16 weights
+  kXF32,        // x itself as FP32, for F32 weights
+  kXForms
+};
+
+constexpr int64_t kPad = 128;      // packed rows are padded to this many columns
+constexpr int kMaxDirect = 4;      // input rows that `direct` takes
+constexpr int64_t kTileRows = 64;  // weight rows of a tile, at most
+constexpr int64_t kTileCols = 1024;  // columns of a tile, at most: a multiple of kPad
+constexpr int kMaxStreams = 8;     // residual streams the kernels take
+
+// What a kernel sees of a weight: rows of `row_bytes`, scales as in backend.h's Weight.
+struct WeightView {
+  const uint8_t* data = nullptr;
+  const uint8_t* scale = nullptr;
+  int64_t row_bytes = 0;
+  int64_t scale_cols = 0;
+  int64_t cols = 0;
+};
+
+struct Kernels {
+  const char* isa;
+  int x_bytes;          // bytes of an element of every form but kXF32: 2 (BF16) or 4 (FP32)
+  bool bf16_tiles;      // a widened tile of any format but F32 holds BF16; FP32 otherwise
+
+  // --- products
+  void (*pack)(XForm form, void* out, const uint16_t* x, int64_t cols);
+  void (*direct[kFormats])(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count,
+                           const void* const* x, int rows);
+  // Rows [first, first + count), columns [col, col + cols) to `out`, rows `stride` elements apart, padded with zeros to
+  // a multiple of kPad. False: a scale is too extreme to be folded into a value; use `direct`.
+  bool (*widen[kFormats])(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
+                          int64_t cols);
+  // y[m * y_stride + i] (+)= Σ_c w[i * w_stride + c] · x[m][col + c]; cols a multiple of kPad.
+  void (*dot_bf16)(float* y, int64_t y_stride, const void* w, int64_t w_stride, int64_t count, const void* const* x,
+                   int64_t rows, int64_t col, int64_t cols, bool add);
+  void (*dot_f32)(float* y, int64_t y_stride, const void* w, int64_t w_stride, int64_t count, const void* const* x,
+                  int64_t rows, int64_t col, int64_t cols, bool add);
+
+  // --- rows of BF16
+  void (*store_bf16)(uint16_t* y, const float* x, int64_t n);  // rounds
+  double (*sum_squares)(const uint16_t* x, int64_t n);
+  // y = x · factor · weight -> BF16; weight BF16, or null for 1
+  void (*scale_row)(uint16_t* y, const uint16_t* x, const uint16_t* weight, double factor, int64_t n);
+  // x = Σ_j pre[j] · X[j] -> BF16, streams n apart; returns Σ x²
+  double (*hc_mix)(uint16_t* x, const uint16_t* X, const float* pre, int m, int64_t n);
+  // X[k] = post[k] · y + Σ_j comb[j][k] · X[j] -> BF16
+  void (*hc_spread)(uint16_t* X, const uint16_t* y, const float* post, const float* comb, int m, int64_t n);
+  void (*add_rows)(uint16_t* y, const uint16_t* a, const uint16_t* b, int64_t n);  // -> BF16
+  void (*rope)(uint16_t* x, const float* cos, const float* sin, int64_t pairs, bool inverse);
+  void (*hadamard)(float* x, int64_t n);             // in place, unscaled; n a power of two, at least 16
+  void (*quant_e2m1)(uint16_t* x, int64_t n);        // to the values used, blocks of 32
+  // h = silu(min(g, limit)) · clamp(u, ±limit) · weight -> BF16; g and u are rounded to BF16 first; limit 0: none
+  void (*swiglu)(uint16_t* h, const float* g, const float* u, float weight, float limit, int64_t n);
+  void (*sum_bf16)(float* y, const uint16_t* x, int64_t n);  // y += x
+
+  // --- attention
+  void (*widen_row)(float* out, const uint16_t* x, int64_t n);
+  // One key/value row (lib/base/kv_row.h) as FP32.
+  void (*unpack_kv)(float* out, const uint8_t* row, int64_t nope, int64_t rope);
+  void (*unpack_index)(float* out, const uint8_t* row, int64_t dim);
+  // scores[h * stride + j] = scale · q[h] · key[j]; rows of q and of keys `dim` apart, dim a multiple of 16
+  void (*scores)(float* scores, int64_t stride, const float* q, int64_t heads, const float* keys, int64_t count,
+                 int64_t dim, float scale);
+  // One tile of the running softmax of a head: p = exp(s - new max) in place; returns the factor that what was summed
+  // so far is to be multiplied by.
+  float (*softmax_tile)(float* s, int64_t count, float* max, float* sum);
+  // o[h] = o[h] · factor[h] + Σ_j p[h * stride + j] · values[j]
+  void (*weigh)(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const float* values,
+                int64_t count, int64_t dim);
+  // out[j] = Σ_h w[h] · relu(q_h · key_j) over `heads` (a multiple of 16, padded with zeros);
+  // q transposed [dim][heads], keys [count][dim]
+  void (*index_scores)(float* out, const float* q, const float* w, int64_t heads, const float* keys, int64_t count,
+                       int64_t dim);
+  // out[c] = Σ_i softmax_i(z[i][c] + ape[i][c]) · k[i][c]
+  void (*pool)(float* out, const float* const* k, const float* const* z, const float* const* ape, int64_t count,
+               int64_t n);
+};
+
+const Kernels& scalar_kernels();
+// Null where the build lacks them.
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+const Kernels* avx512_bf16_kernels();
+
+}  // namespace dsv4::cpu
