@@ -4,6 +4,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string_view>
 
 #include "terminal.h"
@@ -30,6 +31,9 @@ class AnswerPrinter {
     return DSV4_CONTINUE;
   }
 
+  // Of the DONE event, which also comes where generate then answers DSV4_E_CANCELLED.
+  const dsv4_generate_stats& stats() const { return stats_; }
+
   // Leaves the cursor at the beginning of a line and the terminal in its own colour.
   void finish() {
     if (failure_) std::rethrow_exception(failure_);
@@ -43,20 +47,12 @@ class AnswerPrinter {
  private:
   void event(const dsv4_event& event) {
     switch (event.type) {
-      case DSV4_EVENT_PREFILL:
-        prefill_.update(event.done, event.total);
-        break;
-      case DSV4_EVENT_REASONING:
-        reasoning(std::string_view(event.text, event.text_length));
-        break;
-      case DSV4_EVENT_CONTENT:
-        text(DSV4_EVENT_CONTENT, std::string_view(event.text, event.text_length));
-        break;
-      case DSV4_EVENT_WARNING:
-        std::fprintf(stderr, "dsv4: warning: %s\n", event.text);
-        break;
-      default:
-        break;
+      case DSV4_EVENT_PREFILL: prefill_.update(event.done, event.total); break;
+      case DSV4_EVENT_REASONING: reasoning(std::string_view(event.text, event.text_length)); break;
+      case DSV4_EVENT_CONTENT: text(DSV4_EVENT_CONTENT, std::string_view(event.text, event.text_length)); break;
+      case DSV4_EVENT_DONE: stats_ = *event.stats; break;
+      case DSV4_EVENT_WARNING: std::fprintf(stderr, "dsv4: warning: %s\n", event.text); break;
+      default: break;
     }
   }
 
@@ -91,37 +87,39 @@ class AnswerPrinter {
   Progress thinking_{"thinking", ""};
   int32_t last_ = 0;  // kind of the text printed last, 0: none yet
   bool at_line_start_ = true;
+  dsv4_generate_stats stats_{};
   std::exception_ptr failure_;
 };
 
 const char* reason_text(int32_t reason) {
   switch (reason) {
-    case DSV4_DONE_STOP:
-      return "end of turn";
-    case DSV4_DONE_STOP_STRING:
-      return "stop string";
-    case DSV4_DONE_LENGTH:
-      return "length limit";
-    case DSV4_DONE_HOST:
-      return "stopped";
-    case DSV4_DONE_CANCELLED:
-      return "cancelled";
-    default:
-      return "unknown";
+    case DSV4_DONE_STOP: return "end of turn";
+    case DSV4_DONE_STOP_STRING: return "stop string";
+    case DSV4_DONE_LENGTH: return "length limit";
+    case DSV4_DONE_HOST: return "stopped";
+    case DSV4_DONE_CANCELLED: return "cancelled";
+    default: return "unknown";
   }
 }
 
-double rate(uint64_t tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+// "12 tokens (4 reused) in 0.05 s, 160.0 tokens/s": the speed is that of the tokens that were computed.
+void print_work(const char* what, uint64_t tokens, uint64_t part, const char* part_name, uint64_t computed,
+                double seconds) {
+  std::fprintf(stderr, "%s %" PRIu64 " tokens", what, tokens);
+  if (part > 0) std::fprintf(stderr, " (%" PRIu64 " %s)", part, part_name);
+  if (seconds > 0) std::fprintf(stderr, " in %.2f s, %.1f tokens/s", seconds, static_cast<double>(computed) / seconds);
+  std::fputs("; ", stderr);
+}
 
-void print_stats(const dsv4_generate_stats& stats) {
-  const uint64_t evaluated = stats.prompt_tokens - stats.reused_tokens;
-  std::fprintf(stderr, "[prompt %" PRIu64 " tokens", stats.prompt_tokens);
-  if (stats.reused_tokens > 0) std::fprintf(stderr, " (%" PRIu64 " reused)", stats.reused_tokens);
-  std::fprintf(stderr, " in %.2f s, %.1f tokens/s; answer %" PRIu64 " tokens", stats.prefill_seconds,
-               rate(evaluated, stats.prefill_seconds), stats.generated_tokens);
-  if (stats.reasoning_tokens > 0) std::fprintf(stderr, " (%" PRIu64 " of reasoning)", stats.reasoning_tokens);
-  std::fprintf(stderr, " in %.2f s, %.1f tokens/s; %s; seed %" PRIu64 "]\n", stats.decode_seconds,
-               rate(stats.generated_tokens, stats.decode_seconds), reason_text(stats.reason), stats.seed);
+void print_stats(const dsv4_generate_stats& stats, bool greedy) {
+  std::fputc('[', stderr);
+  print_work("prompt", stats.prompt_tokens, stats.reused_tokens, "reused", stats.prompt_tokens - stats.reused_tokens,
+             stats.prefill_seconds);
+  print_work("answer", stats.generated_tokens, stats.reasoning_tokens, "of reasoning", stats.generated_tokens,
+             stats.decode_seconds);
+  std::fputs(reason_text(stats.reason), stderr);
+  if (!greedy) std::fprintf(stderr, "; seed %" PRIu64, stats.seed);
+  std::fputs("]\n", stderr);
 }
 
 }  // namespace
@@ -134,29 +132,18 @@ dsv4_generate_stats answer(dsv4_session* session, const TurnFlags& flags) {
   options.seed = flags.seed;
   options.max_tokens = flags.max_tokens;
 
-  dsv4_generate_stats stats{};
-  stats.struct_size = sizeof stats;
   AnswerPrinter printer(flags.show_thinking);
   dsv4_error* error = nullptr;
   dsv4_status status = DSV4_OK;
   {
     const CancelOnInterrupt cancel(session);
-    status = dsv4_session_generate(session, &options, AnswerPrinter::on_event, &printer, &stats, &error);
+    status = dsv4_session_generate(session, &options, AnswerPrinter::on_event, &printer, nullptr, &error);
   }
-  try {
-    printer.finish();
-  } catch (...) {
-    dsv4_error_release(&error);
-    throw;
-  }
-  if (status == DSV4_E_CANCELLED) {
-    dsv4_error_release(&error);
-    stats.reason = DSV4_DONE_CANCELLED;
-  } else if (status != DSV4_OK) {
-    throw_failure(status, error);
-  }
-  print_stats(stats);
-  return stats;
+  const std::unique_ptr<dsv4_error, Release> owner(error);
+  printer.finish();
+  if (status != DSV4_OK && status != DSV4_E_CANCELLED) throw_failure(status, owner.get());
+  print_stats(printer.stats(), flags.temperature == 0);
+  return printer.stats();
 }
 
 }  // namespace cli

@@ -8,10 +8,7 @@
 
 namespace cli {
 
-void throw_failure(dsv4_status status, dsv4_error* error) {
-  const std::unique_ptr<dsv4_error, Release> owner(error);
-  throw Failure(status, dsv4_error_message(error));
-}
+void throw_failure(dsv4_status status, const dsv4_error* error) { throw Failure(status, dsv4_error_message(error)); }
 
 dsv4_model_info model_info(const dsv4_model* model) {
   dsv4_model_info info{};

@@ -40,13 +40,14 @@ using Model = std::unique_ptr<dsv4_model, Release>;
 using Session = std::unique_ptr<dsv4_session, Release>;
 using Conversation = std::unique_ptr<dsv4_conversation, Release>;
 
-[[noreturn]] void throw_failure(dsv4_status status, dsv4_error* error);
+[[noreturn]] void throw_failure(dsv4_status status, const dsv4_error* error);
 
 // check([&](dsv4_error** error) { return dsv4_session_clear(session, error); });
 template <class Call>
 void check(Call&& call) {
   dsv4_error* error = nullptr;
   const dsv4_status status = std::forward<Call>(call)(&error);
+  const std::unique_ptr<dsv4_error, Release> owner(error);
   if (status != DSV4_OK) throw_failure(status, error);
 }
 

@@ -66,14 +66,10 @@ dsv4_layer_info layer_info(const dsv4_model* model, int64_t index, uint64_t cont
 
 const char* attention_name(int32_t ratio) {
   switch (ratio) {
-    case 0:
-      return "window";
-    case 4:
-      return "CSA, 4";
-    case 128:
-      return "HCA, 128";
-    default:
-      return "other";
+    case 0: return "window";
+    case 4: return "CSA, 4";
+    case 128: return "HCA, 128";
+    default: return "other";
   }
 }
 
