@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lib/base/kv_row.h"
+#include "tests/support/op_check.h"
 #include "tests/support/op_check_rig.h"
 
 namespace dsv4::test {
@@ -223,6 +224,20 @@ Content Content::rotated(int64_t by) const {
 bool Trace::operator==(const Trace& other) const {
   return kv == other.kv && compressed == other.compressed && index == other.index && top == other.top &&
          same(o, other.o) && same(w, other.w);
+}
+
+double Trace::difference(const Trace& other) const {
+  const auto share = [](const auto& a, const auto& b, auto differ) {
+    if (a.size() != b.size()) return 1.0;
+    size_t count = 0;
+    for (size_t i = 0; i < a.size(); ++i) count += differ(a[i], b[i]);
+    return a.empty() ? 0.0 : static_cast<double>(count) / static_cast<double>(a.size());
+  };
+  const auto unequal = [](auto a, auto b) { return a != b; };
+  const auto apart = [](bf16 a, bf16 b) { return bf16_steps(to_float(a), to_float(b)) > 1; };
+  return std::max({share(kv, other.kv, unequal), share(compressed, other.compressed, unequal),
+                   share(index, other.index, unequal), share(top, other.top, unequal), share(o, other.o, apart),
+                   share(w, other.w, apart)});
 }
 
 std::vector<Trace> run_attention(Backend& backend, const Micro& micro, const MicroLayer& layer,

@@ -39,6 +39,9 @@ struct Trace {
   std::vector<bf16> o, w;
 
   bool operator==(const Trace& other) const;
+  // Largest share of differing elements in any part: bytes of rows, picks, outputs more than 1 BF16 ulp apart. What a
+  // flip does is far below a percent; a row of another sequence or step is not.
+  double difference(const Trace& other) const;
 };
 
 std::vector<Trace> run_attention(Backend& backend, const Micro& micro, const MicroLayer& layer,

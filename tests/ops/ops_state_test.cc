@@ -27,6 +27,14 @@ void each_layer(const BackendUnderTest& under_test, Body body) {
   }
 }
 
+void check_same(const BackendUnderTest& under_test, const Trace& got, const Trace& want) {
+  if (under_test.same_bits_in_any_step) {
+    CHECK(got == want);
+  } else {
+    CHECK(got.difference(want) < 0.01);
+  }
+}
+
 std::vector<Step> append_steps(std::vector<Step> a, const std::vector<Step>& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
@@ -36,7 +44,6 @@ std::vector<Step> append_steps(std::vector<Step> a, const std::vector<Step>& b) 
 
 TEST_CASE("ops: two sequences in one step are each as alone") {
   for (const BackendUnderTest& under_test : backends_under_test()) {
-    if (!under_test.same_bits_in_any_step) continue;
     each_layer(under_test, [&](const Micro& micro, const MicroLayer& layer) {
       Content a = Content::recorded(micro, layer);
       a.top.clear();
@@ -45,7 +52,7 @@ TEST_CASE("ops: two sequences in one step are each as alone") {
       const std::unique_ptr<Backend> backend = under_test.make();
       const Trace a_alone = run_attention(*backend, micro, layer, {a}, in_chunks(rows, rows))[0];
       const Trace b_alone = run_attention(*backend, micro, layer, {b}, in_chunks(rows, rows))[0];
-      CHECK_FALSE(a_alone == b_alone);
+      CHECK(a_alone.difference(b_alone) > 0.5);
       // Pieces of unequal and changing length, now one first, now the other; b ends long after a.
       std::vector<Step> steps;
       const int64_t lengths[] = {7, 1, 40, 17, 128, 3};
@@ -60,15 +67,14 @@ TEST_CASE("ops: two sequences in one step are each as alone") {
         steps.push_back(step);
       }
       const std::vector<Trace> together = run_attention(*backend, micro, layer, {a, b}, steps);
-      CHECK(together[0] == a_alone);
-      CHECK(together[1] == b_alone);
+      check_same(under_test, together[0], a_alone);
+      check_same(under_test, together[1], b_alone);
     });
   }
 }
 
 TEST_CASE("ops: a dropped step leaves no trace, and positions can be taken back") {
   for (const BackendUnderTest& under_test : backends_under_test()) {
-    if (!under_test.same_bits_in_any_step) continue;
     each_layer(under_test, [&](const Micro& micro, const MicroLayer& layer) {
       Content content = Content::recorded(micro, layer);
       content.top.clear();
@@ -89,7 +95,7 @@ TEST_CASE("ops: a dropped step leaves no trace, and positions can be taken back"
         at += n;
       }
       const Trace trace = run_attention(*backend, micro, layer, {content}, steps)[0];
-      CHECK(trace == whole);
+      check_same(under_test, trace, whole);
     });
   }
 }
