@@ -1,5 +1,5 @@
-// A large piece of anonymous memory, zero when made. Ordinary pages, on purpose: asking for huge ones makes the system
-// look for them (seen: five times the time to fill), and a mapped checkpoint, which this stands in for, has none either.
+// A large piece of anonymous memory, zero when made. Ordinary pages, on purpose: a mapped checkpoint, which this stands
+// in for in benchmarks, has no huge ones, and they would flatter.
 #pragma once
 
 #include <cstddef>
