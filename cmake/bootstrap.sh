@@ -4,7 +4,7 @@
 # everything is told so in well under a second. What was downloaded stays in build/download and is not fetched again.
 #
 #   sh cmake/bootstrap.sh            what `cmake --preset release` and the tests need
-#   sh cmake/bootstrap.sh --tests    also clang, for the header checks and the fuzz targets
+#   sh cmake/bootstrap.sh --tests    also clang: header checks, sanitizers, fuzz targets
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -68,6 +68,7 @@ if wants_onednn && ! has_onednn; then
 fi
 if [ $with_tests = yes ]; then
   need clang have clang
+  need llvm have llvm-symbolizer  # names in a sanitizer's stack
   need libclang-rt-dev sh -c 'ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer*'
 fi
 
