@@ -55,20 +55,26 @@ void CpuBackend::multiply(float* y, int64_t y_stride, const WeightView& w, Forma
                         static_cast<int>(std::min<int64_t>(rows - m, kMaxDirect)));
     }
   };
-  if (rows <= 2) return direct();
+  if (rows <= kMaxDirect) return direct();
   const bool bf16 = k_.bf16_tiles && format != kFormatF32;
   const auto dot = bf16 ? k_.dot_bf16 : k_.dot_f32;
   const bool as_it_lies = w.cols % kPad == 0 && (bf16 ? format == kFormatBF16 : format == kFormatF32);
-  for (int64_t col = 0; col < w.cols; col += kTileCols) {
-    const int64_t cols = std::min(kTileCols, w.cols - col), wide = (cols + kPad - 1) / kPad * kPad;
-    if (as_it_lies) {
-      const int64_t bytes = bf16 ? 2 : 4;
-      dot(y, y_stride, w.data + first * w.row_bytes + col * bytes, w.cols, count, x, rows, col, wide, col > 0);
-      continue;
+  // With few input rows a tile is used up at once and should not leave the first cache; with many it is the input
+  // that moves, and a taller tile meets each piece of it more often.
+  const int64_t height = rows <= 32 ? 8 : kTileRows;
+  void* tile = scratch.tile.as<void>();
+  for (int64_t i = 0; i < count; i += height) {
+    const int64_t tall = std::min(height, count - i);
+    for (int64_t col = 0; col < w.cols; col += kTileCols) {
+      const int64_t cols = std::min(kTileCols, w.cols - col), wide = (cols + kPad - 1) / kPad * kPad;
+      const void* from = tile;
+      if (as_it_lies) {
+        from = w.data + (first + i) * w.row_bytes + col * (bf16 ? 2 : 4);
+      } else if (!k_.widen[format](tile, wide, w, first + i, tall, col, cols)) {
+        return direct();
+      }
+      dot(y + i, y_stride, from, as_it_lies ? w.cols : wide, tall, x, rows, col, wide, col > 0);
     }
-    void* tile = scratch.tile.as<void>();
-    if (!k_.widen[format](tile, wide, w, first, count, col, cols)) return direct();
-    dot(y, y_stride, tile, wide, count, x, rows, col, wide, col > 0);
   }
 }
 

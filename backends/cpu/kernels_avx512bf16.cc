@@ -21,27 +21,33 @@ inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
 // (a & mask) | b
 inline __m512i and_or(__m512i a, __m512i mask, __m512i b) { return _mm512_ternarylogic_epi64(a, mask, b, 0xea); }
 
+// Upper half of the FP32 value of an E4M3 code without its sign.
+constexpr uint16_t e4m3_bits(int code) {
+  const int e = code >> 3, m = code & 7;
+  if (code == 0x7f) return 0x7fc0;
+  if (e != 0) return static_cast<uint16_t>((e + 120) << 7 | m << 4);
+  if (m == 0) return 0;
+  const int top = m >= 4 ? 2 : m >= 2 ? 1 : 0;  // m * 2^-9
+  return static_cast<uint16_t>((top - 9 + 127) << 7 | (m << (7 - top) & 0x7f));
+}
+struct alignas(64) E4M3Bytes {
+  uint8_t high[128] = {}, low[128] = {};
+  constexpr E4M3Bytes() {
+    for (int b = 0; b < 128; ++b) {
+      high[b] = static_cast<uint8_t>(e4m3_bits(b) >> 8);
+      low[b] = static_cast<uint8_t>(e4m3_bits(b) & 0xff);
+    }
+  }
+};
+constexpr E4M3Bytes kE4M3Bytes;
+
 struct E4M3Table {
   __m512i high[2], low[2], sign, byte, upper;
   E4M3Table() {
-    alignas(64) uint8_t hi[128], lo[128];
-    for (int b = 0; b < 128; ++b) {
-      const int e = b >> 3, m = b & 7;
-      uint32_t v;  // upper half of the FP32 value
-      if (b == 0x7f) {
-        v = 0x7fc0;
-      } else if (e != 0) {
-        v = static_cast<uint32_t>(e + 120) << 7 | static_cast<uint32_t>(m) << 4;
-      } else if (m == 0) {
-        v = 0;
-      } else {  // m * 2^-9
-        const int top = m >= 4 ? 2 : m >= 2 ? 1 : 0;
-        v = static_cast<uint32_t>(top - 9 + 127) << 7 | (static_cast<uint32_t>(m) << (7 - top) & 0x7f);
-      }
-      hi[b] = static_cast<uint8_t>(v >> 8);
-      lo[b] = static_cast<uint8_t>(v);
+    for (int i = 0; i < 2; ++i) {
+      high[i] = load(kE4M3Bytes.high + 64 * i);
+      low[i] = load(kE4M3Bytes.low + 64 * i);
     }
-    for (int i = 0; i < 2; ++i) high[i] = load(hi + 64 * i), low[i] = load(lo + 64 * i);
     sign = _mm512_set1_epi8(static_cast<char>(0x80));
     byte = _mm512_set1_epi16(0x00ff);
     upper = _mm512_set1_epi16(static_cast<short>(0xff00));
@@ -55,14 +61,17 @@ struct E4M3Table {
   }
 };
 
-struct Fp4Table {
-  __m512i words;
-  Fp4Table() {
-    static constexpr uint16_t kValue[8] = {0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0};
-    alignas(64) uint16_t t[32];
-    for (int i = 0; i < 32; ++i) t[i] = static_cast<uint16_t>(kValue[i & 7] | ((i & 8) != 0 ? 0x8000 : 0));
-    words = load(t);
+struct alignas(64) Fp4Words {
+  uint16_t value[32] = {};
+  constexpr Fp4Words() {
+    constexpr uint16_t kMagnitude[8] = {0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0};
+    for (int i = 0; i < 32; ++i) value[i] = static_cast<uint16_t>(kMagnitude[i & 7] | ((i & 8) != 0 ? 0x8000 : 0));
   }
+};
+constexpr Fp4Words kFp4Words;
+
+struct Fp4Table {
+  __m512i words = load(kFp4Words.value);
   // 64 codes in 32 bytes; vpermw looks at five bits, and the table repeats after sixteen, so nothing needs masking.
   inline void widen(__m256i bytes, __m512i& even, __m512i& odd) const {
     const __m512i w = _mm512_cvtepu8_epi16(bytes);
@@ -111,7 +120,7 @@ void e4m3_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, c
   int64_t c = 0;
   for (; c + 128 <= w.cols; c += 128) block(c, [](const uint8_t* q, int64_t) { return load(q); });
   if (c < w.cols) block(c, [](const uint8_t* q, int64_t left) { return load_part(q, left > 0 ? left : 0); });
-  put_sums<R, M>(y, y_stride, total, 1.0f);
+  put_sums<R, M>(y, y_stride, total);
 }
 
 template <int R, int M>
@@ -155,7 +164,7 @@ void fp4_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, co
     group(c, 256, [](const uint8_t* q, int64_t) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)); });
   }
   if (c < w.cols) group(c, w.cols - c, [](const uint8_t* q, int64_t left) { return load_part32(q, left); });
-  put_sums<R, M>(y, y_stride, total, 1.0f);
+  put_sums<R, M>(y, y_stride, total);
 }
 
 template <int R, int M>
@@ -176,7 +185,7 @@ void bf16_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, c
   int64_t c = 0;
   for (; c + 32 <= w.cols; c += 32) step(c, [](const uint8_t* q) { return load(q); });
   if (c < w.cols) step(c, [&](const uint8_t* q) { return load_part(q, 2 * (w.cols - c)); });
-  put_sums<R, M>(y, y_stride, total, 1.0f);
+  put_sums<R, M>(y, y_stride, total);
 }
 
 struct E4M3Direct {
@@ -265,7 +274,9 @@ bool widen_fp4_bf16(void* out, int64_t stride, const WeightView& w, int64_t firs
       const __m512i shift = _mm512_inserti64x4(_mm512_set1_epi16(static_cast<short>((e0 - 127) * 128)),
                                                _mm256_set1_epi16(static_cast<short>((e1 - 127) * 128)), 1);
       __m512i even, odd;
-      table.widen(load_part32(p + g / 2, (cols - g) / 2), even, odd);
+      table.widen(whole ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + g / 2))
+                        : load_part32(p + g / 2, (cols - g) / 2),
+                  even, odd);
       _mm512_storeu_si512(y + g, shift_exponent(even, shift));
       _mm512_storeu_si512(y + g + 32, shift_exponent(odd, shift));
     }
@@ -291,6 +302,15 @@ bool widen_bf16_bf16(void* out, int64_t stride, const WeightView& w, int64_t fir
   return true;
 }
 
+// The sums of four vectors, side by side.
+inline __m128 sum_four(V a, V b, V c, V d) {
+  const V ab = v_add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const V cd = v_add(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const V all = v_add(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
 template <int R, int M>
 void dot_bf16_block(float* y, int64_t y_stride, const uint16_t* w, int64_t w_stride, const void* const* x, int64_t col,
                     int64_t cols, bool add) {
@@ -308,9 +328,12 @@ void dot_bf16_block(float* y, int64_t y_stride, const uint16_t* w, int64_t w_str
     }
   }
   for (int m = 0; m < M; ++m) {
-    for (int r = 0; r < R; ++r) {
-      float& to = y[m * y_stride + r];
-      to = add ? to + v_sum(sum[r][m]) : v_sum(sum[r][m]);
+    float* to = y + m * y_stride;
+    if constexpr (R == 4) {
+      const __m128 four = sum_four(sum[0][m], sum[1][m], sum[2][m], sum[3][m]);
+      _mm_storeu_ps(to, add ? _mm_add_ps(_mm_loadu_ps(to), four) : four);
+    } else {
+      for (int r = 0; r < R; ++r) to[r] = add ? to[r] + v_sum(sum[r][m]) : v_sum(sum[r][m]);
     }
   }
 }

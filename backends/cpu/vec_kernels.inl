@@ -7,8 +7,8 @@
 //   rounded), v_e4m3 (kLanes codes, value * kE4M3Unit^-1 ... see below), v_fp4 (16 bytes, 32 values),
 //   v_e2m1 (kLanes / 2 bytes, exact values).
 // Cheap conversions leave a power of two behind: an E4M3 code becomes value * 2^-120 by a shift alone. kXScale, a power
-// of two that packed rows of quantised products carry, keeps those sums in the middle of FP32's range, and kUnit puts
-// the rest right once per sum. All of it is exact.
+// of two that packed rows of quantised products carry, keeps a block's sum in the middle of FP32's range, and kUnit
+// puts the rest right once per block. All of it is exact.
 // The file is text for kernels_*.cc, not a header: everything in it is static to the one that includes it.
 
 template <int N>
@@ -146,9 +146,9 @@ static void pack_rows(XForm form, void* out, const uint16_t* x, int64_t cols) {
 // --------------------------------------------------------------------------------------------- matrix times few rows
 
 template <int R, int M>
-static inline void put_sums(float* y, int64_t y_stride, const V (&total)[R][M], float unit) {
+static inline void put_sums(float* y, int64_t y_stride, const V (&total)[R][M]) {
   for (int m = 0; m < M; ++m) {
-    for (int r = 0; r < R; ++r) y[m * y_stride + r] = v_sum(total[r][m]) * unit;
+    for (int r = 0; r < R; ++r) y[m * y_stride + r] = v_sum(total[r][m]);
   }
 }
 
@@ -190,7 +190,7 @@ static void e4m3_rows(float* y, int64_t y_stride, const WeightView& w, int64_t r
       for (int m = 0; m < M; ++m) total[r][m] = v_fma(v_mul(sum[r][m], v_set(kUnitE4M3)), scale, total[r][m]);
     }
   }
-  put_sums<R, M>(y, y_stride, total, 1.0f);
+  put_sums<R, M>(y, y_stride, total);
 }
 
 template <int R, int M>
@@ -212,11 +212,11 @@ static void fp4_rows(float* y, int64_t y_stride, const WeightView& w, int64_t ro
       for (int m = 0; m < M; ++m) {
         V sum = v_mul(v[0], v_load(x[m] + c));
         for (int i = 1; i < 32 / kLanes; ++i) sum = v_fma(v[i], v_load(x[m] + c + i * kLanes), sum);
-        total[r][m] = v_fma(sum, scale, total[r][m]);
+        total[r][m] = v_fma(v_mul(sum, v_set(kUnitFP4)), scale, total[r][m]);
       }
     }
   }
-  put_sums<R, M>(y, y_stride, total, kUnitFP4);
+  put_sums<R, M>(y, y_stride, total);
 }
 
 // BF16 and F32 weights: `load` reads kLanes of them, `part` fewer.
@@ -241,7 +241,7 @@ static inline void plain_rows(float* y, int64_t y_stride, const WeightView& w, i
       for (int m = 0; m < M; ++m) total[r][m] = v_fma(v, v_load(x[m] + c), total[r][m]);
     }
   }
-  put_sums<R, M>(y, y_stride, total, 1.0f);
+  put_sums<R, M>(y, y_stride, total);
 }
 
 struct E4M3Rows {
@@ -295,7 +295,8 @@ static void direct(float* y, int64_t y_stride, const WeightView& w, int64_t firs
 
 // ---------------------------------------------------------------------------------------------------- widened tiles
 
-static inline bool foldable(uint8_t e) { return e >= 10 && e <= 246; }
+// Scales that leave every product of theirs with a code a normal number, kXScale taken out again.
+static inline bool foldable(uint8_t e) { return e >= (kXScale == 1.0f ? 10 : 80) && e <= 246; }
 
 static bool widen_e4m3(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
                        int64_t cols) {
