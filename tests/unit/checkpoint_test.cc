@@ -353,6 +353,9 @@ double variance_of_product(const Tensor& t) {
 TEST_CASE("synthetic models: the table's tensors with values that keep their size") {
   Config c = with_layers(published_config("flash"), 2);
   c.vocab = 1000;
+  c.hidden = 1024;
+  c.heads = 16;
+  c.expert_width = c.shared_width = 512;
   c.experts = 16;
   c.hash_layers = 1;
   const auto checkpoint = Checkpoint::synthetic(c, 7, {});
