@@ -9,8 +9,8 @@
 namespace dsv4 {
 namespace {
 
-constexpr Role kRoles[] = {Role::kSystem, Role::kUser, Role::kAssistant, Role::kTool, Role::kDeveloper,
-                           Role::kLatestReminder};
+constexpr Role kRoles[] = {Role::kSystem, Role::kUser,      Role::kAssistant,
+                           Role::kTool,   Role::kDeveloper, Role::kLatestReminder};
 
 // A caller's word in a message.
 std::string quoted(std::string_view s) { return fmt::format("\"{}\"", utf8_sanitize(s.substr(0, 60))); }
@@ -81,8 +81,8 @@ std::string read_task(const JsonAt& at) {
   for (const protocol::Task& task : protocol::kTasks) {
     if (name == task.name) return name;
   }
-  fail(Status::kInvalidArgument, "{}: expected action, query, authority, domain, title or read_url, found {}", at.path(),
-       quoted(name));
+  fail(Status::kInvalidArgument, "{}: expected action, query, authority, domain, title or read_url, found {}",
+       at.path(), quoted(name));
 }
 
 Message read_message(const JsonAt& at) {
@@ -135,7 +135,8 @@ bool read_thinking(const JsonAt& at) {
 
 ReasoningMode read_effort(const JsonAt& at) {
   const std::string& name = at.string();
-  for (const ReasoningMode mode : {ReasoningMode::kNone, ReasoningMode::kLow, ReasoningMode::kHigh, ReasoningMode::kMax}) {
+  for (const ReasoningMode mode :
+       {ReasoningMode::kNone, ReasoningMode::kLow, ReasoningMode::kHigh, ReasoningMode::kMax}) {
     if (name == mode_name(mode)) return mode;
   }
   fail(Status::kInvalidArgument, "{}: expected none, low, high or max, found {}", at.path(), quoted(name));

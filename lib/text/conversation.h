@@ -32,15 +32,15 @@ struct TurnIds {
 
 struct Message {
   Role role = Role::kUser;
-  std::string content;             // a list's text parts are joined already
-  std::string reasoning;           // assistant: reasoning_content
-  std::vector<ToolCall> calls;     // assistant
-  std::string tool_call_id;        // tool
-  std::vector<Json> tools;         // system, developer: the `function` objects
+  std::string content;                  // a list's text parts are joined already
+  std::string reasoning;                // assistant: reasoning_content
+  std::vector<ToolCall> calls;          // assistant
+  std::string tool_call_id;             // tool
+  std::vector<Json> tools;              // system, developer: the `function` objects
   std::optional<Json> response_format;  // system, developer
-  std::string task;                // "" or a name of protocol::kTasks
-  bool prefix = false;             // assistant, last: to be continued
-  std::optional<TurnIds> ids;      // assistant
+  std::string task;                     // "" or a name of protocol::kTasks
+  bool prefix = false;                  // assistant, last: to be continued
+  std::optional<TurnIds> ids;           // assistant
 };
 
 struct ToolChoice {
@@ -54,7 +54,7 @@ struct Conversation {
   std::vector<Json> tools;  // of the whole request: the `function` objects
   ToolChoice tool_choice;
   std::optional<Json> response_format;
-  std::optional<bool> thinking;                   // {"type": "enabled" | "disabled"}
+  std::optional<bool> thinking;  // {"type": "enabled" | "disabled"}
   std::optional<ReasoningMode> reasoning_effort;
 
   // A message list, or an object with messages and optionally tools, tool_choice, response_format, thinking,

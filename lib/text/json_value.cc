@@ -301,7 +301,8 @@ int64_t JsonAt::integer(int64_t lowest, int64_t highest) const {
   if (value_ == nullptr || !value_->is_number()) mismatch("an integer");
   int64_t number = 0;
   if (!value_->integer(lowest, highest, number)) {
-    fail(status_, "{}: expected an integer from {} to {}, found {}", path_, lowest, highest, value_->text().substr(0, 40));
+    fail(status_, "{}: expected an integer from {} to {}, found {}", path_, lowest, highest,
+         value_->text().substr(0, 40));
   }
   return number;
 }

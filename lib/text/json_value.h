@@ -34,8 +34,8 @@ class Json {
   bool is_object() const { return kind_ == Kind::kObject; }
 
   bool bool_value() const { return bool_; }
-  const std::string& text() const { return text_; }             // of a string or a number
-  const std::vector<Json>& items() const { return items_; }     // of an array or an object
+  const std::string& text() const { return text_; }               // of a string or a number
+  const std::vector<Json>& items() const { return items_; }       // of an array or an object
   const std::vector<std::string>& keys() const { return keys_; }  // of an object: keys()[i] names items()[i]
   size_t size() const { return items_.size(); }
 

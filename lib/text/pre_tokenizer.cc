@@ -13,7 +13,8 @@ namespace dsv4 {
 namespace {
 
 // White_Space of Unicode, which tokenizers mean by \s. PCRE2's own \s has U+180E in addition.
-constexpr std::string_view kSpaces = R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+constexpr std::string_view kSpaces =
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 constexpr size_t kPatternLimit = 64 * 1024;
 constexpr size_t kPatternCount = 32;
 constexpr size_t kJitStack = 1024 * 1024;
@@ -124,7 +125,8 @@ PreTokenizer::PreTokenizer(const JsonAt& spec) {
     fail(Status::kUnsupported, "{}.type: pre-tokenizer \"{}\" is not supported (Split and ByteLevel are)", one.path(),
          type);
   };
-  if (!spec.present()) fail(Status::kUnsupported, "{}: a tokenizer without a pre-tokenizer is not supported", spec.path());
+  if (!spec.present())
+    fail(Status::kUnsupported, "{}: a tokenizer without a pre-tokenizer is not supported", spec.path());
   if (spec.object().at("type").string() == "Sequence") {
     const JsonAt list = spec.at("pretokenizers").array();
     if (list.size() > kPatternCount) {
@@ -135,7 +137,8 @@ PreTokenizer::PreTokenizer(const JsonAt& spec) {
   } else {
     add(spec);
   }
-  if (!byte_level_) fail(Status::kUnsupported, "{}: only byte-level tokenizers are supported (no ByteLevel)", spec.path());
+  if (!byte_level_)
+    fail(Status::kUnsupported, "{}: only byte-level tokenizers are supported (no ByteLevel)", spec.path());
 }
 
 PreTokenizer::~PreTokenizer() = default;
@@ -152,7 +155,8 @@ void PreTokenizer::add_split(const JsonAt& spec) {
   if (!pattern.at("Regex").present()) fail(Status::kUnsupported, "{}: only Regex is supported", pattern.path());
   const std::string& text = pattern.at("Regex").string();
   if (text.size() > kPatternLimit) {
-    fail(Status::kUnsupported, "{}.Regex: {} bytes, at most {} are supported", pattern.path(), text.size(), kPatternLimit);
+    fail(Status::kUnsupported, "{}.Regex: {} bytes, at most {} are supported", pattern.path(), text.size(),
+         kPatternLimit);
   }
   int error = 0;
   PCRE2_SIZE offset = 0;
@@ -228,9 +232,10 @@ void PreTokenizer::Matcher::split_piece(size_t pattern, std::string_view text, s
     }
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match(at, PCRE2_NO_JIT);
     if (rc == PCRE2_ERROR_NOMATCH) break;
-    if (rc < 0) fail(Status::kUnsupported, "{}: cannot split a text of {} bytes: {}", p.path, piece.size(), pcre2_message(rc));
+    if (rc < 0)
+      fail(Status::kUnsupported, "{}: cannot split a text of {} bytes: {}", p.path, piece.size(), pcre2_message(rc));
     const size_t from = found[0], to = std::max(found[0], found[1]);  // \K may end a match before its start
-    if (to == from) {  // an empty match splits nothing
+    if (to == from) {                                                 // an empty match splits nothing
       at = from;
       if (at < piece.size()) utf8_next(piece, at);
       continue;

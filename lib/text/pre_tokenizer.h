@@ -1,6 +1,7 @@
 // The pre-tokenizer of a tokenizer.json: regular expressions applied one after the other, each splitting the pieces
 // that the one before left into matches and the text between them ("Isolated"). Merging never crosses a piece.
-// PCRE2 with UTF and UCP, compiled once; matching is const and every caller brings its own match data.
+// PCRE2 with UTF and UCP, compiled once; matching is const and every caller brings its own match data. The classes of
+// characters (\p{L} ...) are those of PCRE2's Unicode version: characters assigned later count as unassigned.
 #pragma once
 
 #include <cstddef>

@@ -7,7 +7,8 @@
 namespace dsv4 {
 namespace {
 
-constexpr ReasoningMode kModes[] = {ReasoningMode::kNone, ReasoningMode::kLow, ReasoningMode::kHigh, ReasoningMode::kMax};
+constexpr ReasoningMode kModes[] = {ReasoningMode::kNone, ReasoningMode::kLow, ReasoningMode::kHigh,
+                                    ReasoningMode::kMax};
 
 }  // namespace
 
@@ -37,9 +38,7 @@ ReasoningMode parse_mode(std::string_view name) {
        utf8_sanitize(name.substr(0, 60)));
 }
 
-bool has_mode(Profile profile, ReasoningMode mode) {
-  return profile == Profile::k0731 || mode != ReasoningMode::kLow;
-}
+bool has_mode(Profile profile, ReasoningMode mode) { return profile == Profile::k0731 || mode != ReasoningMode::kLow; }
 
 std::string mode_names(Profile profile) {
   std::string out;

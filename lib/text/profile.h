@@ -13,15 +13,15 @@ enum class Profile : int32_t { kPreview = 1, k0731 = 2 };
 // The values are those of DSV4_REASONING_* in include/dsv4.h (0 there: the default).
 enum class ReasoningMode : int32_t { kNone = 1, kLow = 2, kHigh = 3, kMax = 4 };
 
-std::string_view profile_name(Profile profile);     // "preview", "0731"
-std::string_view mode_name(ReasoningMode mode);     // "none", "low", "high", "max"
-Profile parse_profile(std::string_view name);       // Error kInvalidArgument lists the names
-ReasoningMode parse_mode(std::string_view name);    // the same
+std::string_view profile_name(Profile profile);   // "preview", "0731"
+std::string_view mode_name(ReasoningMode mode);   // "none", "low", "high", "max"
+Profile parse_profile(std::string_view name);     // Error kInvalidArgument lists the names
+ReasoningMode parse_mode(std::string_view name);  // the same
 
 inline bool thinks(ReasoningMode mode) { return mode != ReasoningMode::kNone; }
 bool has_mode(Profile profile, ReasoningMode mode);
-std::string mode_names(Profile profile);            // "none, high, max"
-uint32_t mode_bits(Profile profile);                // 1 << mode for every mode that the profile has
+std::string mode_names(Profile profile);  // "none, high, max"
+uint32_t mode_bits(Profile profile);      // 1 << mode for every mode that the profile has
 // What a profile uses when nobody asked: none for preview, high for 0731.
 ReasoningMode default_mode(Profile profile);
 // What "thinking on" without an effort means: high, in both profiles.

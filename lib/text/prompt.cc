@@ -85,7 +85,8 @@ void write_response_format(PieceList& out, const PromptTurn& turn, Profile profi
   if (turn.response_format == nullptr) return;
   const Json& format = *turn.response_format;
   const Json* type_value = format.find("type");
-  const std::string_view type = type_value != nullptr && type_value->is_string() ? type_value->text() : std::string_view();
+  const std::string_view type =
+      type_value != nullptr && type_value->is_string() ? type_value->text() : std::string_view();
   if (type == "text") return;
   const Json* schema = &format;
   if (profile == Profile::k0731) {
@@ -145,7 +146,10 @@ void write_answer(PieceList& out, const Message& message, Profile profile) {
 class Renderer {
  public:
   Renderer(const Conversation& conversation, Profile profile, ReasoningMode mode)
-      : conversation_(conversation), profile_(profile), mode_(mode), turns_(prepare_turns(conversation, profile, mode)) {}
+      : conversation_(conversation),
+        profile_(profile),
+        mode_(mode),
+        turns_(prepare_turns(conversation, profile, mode)) {}
 
   Prompt run() {
     if (turns_.list.empty()) fail(Status::kInvalidArgument, "messages: expected at least one message");
@@ -175,9 +179,11 @@ class Renderer {
       const Message& m = conversation_.messages[i];
       if (!m.prefix) continue;
       if (m.role != Role::kAssistant || i + 1 != conversation_.messages.size()) {
-        fail(Status::kInvalidArgument, "messages[{}].prefix: only the last message, an assistant's, can be continued", i);
+        fail(Status::kInvalidArgument, "messages[{}].prefix: only the last message, an assistant's, can be continued",
+             i);
       }
-      if (!m.calls.empty()) fail(Status::kInvalidArgument, "messages[{}].prefix: a message with tool calls is complete", i);
+      if (!m.calls.empty())
+        fail(Status::kInvalidArgument, "messages[{}].prefix: a message with tool calls is complete", i);
       if (!m.task.empty()) fail(Status::kInvalidArgument, "messages[{}].prefix: a message with a task is complete", i);
     }
   }

@@ -1,5 +1,5 @@
-// A conversation as the exact prompt that V4 was trained on (spec: prompt.md): text for people, token ids for the model.
-// Only the renderer emits control tokens; whatever a caller wrote is ordinary text, even where it spells one.
+// A conversation as the exact prompt that V4 was trained on (spec: prompt.md): text for people, token ids for the
+// model. Only the renderer emits control tokens; whatever a caller wrote is ordinary text, even where it spells one.
 #pragma once
 
 #include <cstdint>
@@ -35,11 +35,11 @@ struct Prompt {
   ReasoningMode mode = ReasoningMode::kNone;  // in force
   std::vector<PromptPiece> pieces;            // no two kText in a row: each is encoded as one text
   // Where the model's output starts.
-  bool awaits_answer = false;        // false: the conversation ends with a finished turn, or with nothing to answer
-  bool starts_in_reasoning = false;  // after <think>
-  bool starts_in_tool_calls = false; // tool_choice required: inside the tool_calls block
-  std::string forced_tool;           // tool_choice names this function
-  std::vector<std::string> warnings; // for the host; nothing was changed because of them
+  bool awaits_answer = false;         // false: the conversation ends with a finished turn, or with nothing to answer
+  bool starts_in_reasoning = false;   // after <think>
+  bool starts_in_tool_calls = false;  // tool_choice required: inside the tool_calls block
+  std::string forced_tool;            // tool_choice names this function
+  std::vector<std::string> warnings;  // for the host; nothing was changed because of them
 
   std::string text() const;
   // Appends the ids. Error kUnsupported: a control token that the tokenizer lacks, by name.

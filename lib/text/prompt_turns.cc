@@ -148,7 +148,8 @@ PromptTurns prepare_turns(const Conversation& conversation, Profile profile, Rea
   out.last_user = find_last_user(turns);
   if (out.drops_reasoning && out.last_user > 0) {
     const auto last = turns.begin() + out.last_user;
-    turns.erase(std::remove_if(turns.begin(), last, [](const PromptTurn& t) { return t.role == Role::kDeveloper; }), last);
+    turns.erase(std::remove_if(turns.begin(), last, [](const PromptTurn& t) { return t.role == Role::kDeveloper; }),
+                last);
     out.last_user = find_last_user(turns);
   }
   return out;

@@ -11,12 +11,12 @@
 namespace dsv4 {
 
 struct PromptTurn {
-  Role role = Role::kUser;                  // never kTool
+  Role role = Role::kUser;  // never kTool
   std::string text;
-  const Message* message = nullptr;         // where it came from; nullptr: a system place that was not in the list
-  std::vector<const Json*> tools;           // function objects
+  const Message* message = nullptr;  // where it came from; nullptr: a system place that was not in the list
+  std::vector<const Json*> tools;    // function objects
   const Json* response_format = nullptr;
-  bool request_format = false;              // response_format is the request's, not the message's
+  bool request_format = false;  // response_format is the request's, not the message's
   std::string task;
 };
 

@@ -47,19 +47,22 @@ constinit const std::string_view kJsonObject = R"text(You are a helpful assistan
 
 Reply with JSON object ONLY.)text";
 
-constinit const std::string_view kEffortPreviewMax = R"text(Reasoning Effort: Absolute maximum with no shortcuts permitted.
+constinit const std::string_view kEffortPreviewMax =
+    R"text(Reasoning Effort: Absolute maximum with no shortcuts permitted.
 You MUST be very thorough in your thinking and comprehensively decompose the problem to resolve the root cause, rigorously stress-testing your logic against all potential paths, edge cases, and adversarial scenarios.
 Explicitly write out your entire deliberation process, documenting every intermediate step, considered alternative, and rejected hypothesis to ensure absolutely no assumption is left unchecked.
 
 )text";
 
-constinit const std::string_view kEffort0731High = R"text(Reasoning Effort: Absolute maximum with no shortcuts permitted.
+constinit const std::string_view kEffort0731High =
+    R"text(Reasoning Effort: Absolute maximum with no shortcuts permitted.
 You MUST be very thorough in your thinking and comprehensively decompose the problem to resolve the root cause, rigorously stress-testing your logic against all potential paths, edge cases, and adversarial scenarios.
 Explicitly write out your entire deliberation process, documenting every intermediate step, considered alternative, and rejected hypothesis to ensure absolutely no assumption is left unchecked.
 
 )text";
 
-constinit const std::string_view kEffort0731Max = R"text(Reasoning Effort: Beyond maximum — exhaustive, relentless, and uncompromising.
+constinit const std::string_view kEffort0731Max =
+    R"text(Reasoning Effort: Beyond maximum — exhaustive, relentless, and uncompromising.
 You MUST reason with the utmost depth and rigor, leaving absolutely nothing to chance: exhaustively decompose the problem into its most fundamental components, trace every causal chain to its root, and resolve the underlying cause rather than any surface symptom.
 Do not stop reasoning until you have independently verified the solution from multiple angles and are certain that no assumption remains unchecked and no error remains undiscovered.
 

@@ -29,9 +29,11 @@ inline constexpr std::array<Task, 6> kTasks = {{{"action", "<｜action｜>"},
                                                 {"read_url", "<｜read_url｜>"}}};
 
 // Every token above: control tokens whether or not the tokenizer's file says so.
+// clang-format off
 inline constexpr std::array<std::string_view, 15> kControlTokens = {
-    kBos,           kEos,           kPad,           kUser,          kAssistant,     kLatestReminder, kThink, kThinkEnd, kDsml,
+    kBos, kEos, kPad, kUser, kAssistant, kLatestReminder, kThink, kThinkEnd, kDsml,
     kTasks[0].token, kTasks[1].token, kTasks[2].token, kTasks[3].token, kTasks[4].token, kTasks[5].token};
+// clang-format on
 bool is_control(std::string_view token);
 
 inline constexpr std::string_view kToolCallsBegin = "\n\n<｜DSML｜tool_calls>\n";

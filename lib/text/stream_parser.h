@@ -2,8 +2,8 @@
 // to </think>, then content, until EOS or a stop string. Text comes in deltas of whole UTF-8 characters, as soon as it
 // is certain; control tokens never show as text. Deltas put together do not depend on token borders.
 //
-// Tool calls: a block passes through as content, with the text form of ｜DSML｜, so that nothing the model said is lost;
-// hosts that want calls parse that text. ｜DSML｜ is the one control token whose text is emitted.
+// Tool calls: a block passes through as content, with the text form of ｜DSML｜, so that nothing the model said is
+// lost; hosts that want calls parse that text. ｜DSML｜ is the one control token whose text is emitted.
 //
 // Layers, for what is to come: token -> (control | text) in push; control tokens change the phase in control(); text
 // goes through Utf8Stream, then, in content, StopMatcher; emit() is the only place that makes events.

@@ -6,8 +6,7 @@
 namespace dsv4 {
 
 struct Tokenizer::Call {
-  explicit Call(const Tokenizer& tokenizer, std::vector<int32_t>& ids)
-      : matcher(*tokenizer.pre_tokenizer_), out(ids) {}
+  explicit Call(const Tokenizer& tokenizer, std::vector<int32_t>& ids) : matcher(*tokenizer.pre_tokenizer_), out(ids) {}
   PreTokenizer::Matcher matcher;
   BpeScratch scratch;
   std::vector<int32_t>& out;

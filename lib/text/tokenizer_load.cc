@@ -16,13 +16,11 @@ namespace dsv4 {
 namespace {
 
 constexpr size_t kFileLimit = 128u << 20;
-constexpr int64_t kIdLimit = (1 << 24) - 1;
+constexpr int64_t kIdLimit = (1 << 20) - 1;  // bounds what one far id can allocate
 constexpr JsonLimits kJsonLimits{64, 6'000'000};
 
 // A token in a message: whole characters, not too many.
-std::string shown(std::string_view token) {
-  return utf8_sanitize(token.size() <= 60 ? token : token.substr(0, 60));
-}
+std::string shown(std::string_view token) { return utf8_sanitize(token.size() <= 60 ? token : token.substr(0, 60)); }
 
 }  // namespace
 
@@ -76,7 +74,8 @@ class TokenizerLoader {
 
   void check_model(const JsonAt& model) {
     const std::string& type = model.at("type").string();
-    if (type != "BPE") fail(Status::kUnsupported, "{}.type: \"{}\" is not supported (BPE is)", model.path(), shown(type));
+    if (type != "BPE")
+      fail(Status::kUnsupported, "{}.type: \"{}\" is not supported (BPE is)", model.path(), shown(type));
     for (const char* key : {"dropout", "unk_token"}) {
       if (model.at(key).present()) refuse(model.at(key));
     }
@@ -111,7 +110,8 @@ class TokenizerLoader {
       }
       std::string& bytes = slot(id);
       uint8_t& flags = out_->flags_[static_cast<size_t>(id)];
-      if (flags != 0) fail(Status::kCorrupt, "{}[\"{}\"]: id {} is given to two tokens", vocab.path(), shown(token), id);
+      if (flags != 0)
+        fail(Status::kCorrupt, "{}[\"{}\"]: id {} is given to two tokens", vocab.path(), shown(token), id);
       flags = Tokenizer::kPresent;
       // A token that is not written in the byte alphabet (an added token that is also listed here) is its own text.
       if (!alphabet_.decode(token, bytes)) bytes = token;
@@ -141,7 +141,8 @@ class TokenizerLoader {
           left = std::string_view(merge.text()).substr(0, space);
           right = std::string_view(merge.text()).substr(space + 1);
         }
-      } else if (merge.is_array() && merge.size() == 2 && merge.items()[0].is_string() && merge.items()[1].is_string()) {
+      } else if (merge.is_array() && merge.size() == 2 && merge.items()[0].is_string() &&
+                 merge.items()[1].is_string()) {
         left = merge.items()[0].text();
         right = merge.items()[1].text();
       }
@@ -183,7 +184,8 @@ class TokenizerLoader {
     }
     const auto flag = [&](const char* key) { return at.at(key).present() && at.at(key).boolean(); };
     for (const char* key : {"single_word", "lstrip", "rstrip"}) {
-      if (flag(key)) fail(Status::kUnsupported, "{}.{} of \"{}\": true is not supported", at.path(), key, shown(content));
+      if (flag(key))
+        fail(Status::kUnsupported, "{}.{} of \"{}\": true is not supported", at.path(), key, shown(content));
     }
     const auto known = ids_.find(content);
     if (known != ids_.end() && known->second != id) {
@@ -218,8 +220,8 @@ class TokenizerLoader {
   const std::string& name_;
   const ByteAlphabet alphabet_;
   std::unique_ptr<Tokenizer> out_;
-  std::vector<std::string> tokens_;                   // bytes by id
-  std::unordered_map<std::string_view, int32_t> ids_; // by the vocabulary's own spelling; the text is the document's
+  std::vector<std::string> tokens_;                    // bytes by id
+  std::unordered_map<std::string_view, int32_t> ids_;  // by the vocabulary's own spelling; the text is the document's
 };
 
 std::unique_ptr<Tokenizer> Tokenizer::parse(std::string_view json, const std::string& name) {

@@ -8,7 +8,9 @@
 
 namespace dsv4::text_test {
 
-std::string data_file(const std::string& name) { return read_file(std::string(DSV4_TEST_DATA) + "/" + name, 64u << 20); }
+std::string data_file(const std::string& name) {
+  return read_file(std::string(DSV4_TEST_DATA) + "/" + name, 64u << 20);
+}
 
 std::vector<Json> json_lines(const std::string& name) {
   const std::string text = data_file(name);

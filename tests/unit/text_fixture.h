@@ -14,11 +14,11 @@
 
 namespace dsv4::text_test {
 
-std::string data_file(const std::string& name);              // of tests/data, whole
-std::vector<Json> json_lines(const std::string& name);       // one value a line
-const std::string& real_tokenizer_json();                    // decompressed
-const Tokenizer& real_tokenizer();                           // the published 129,280 tokens
-const Tokenizer& tiny_tokenizer();                           // of samples/models/tiny
+std::string data_file(const std::string& name);         // of tests/data, whole
+std::vector<Json> json_lines(const std::string& name);  // one value a line
+const std::string& real_tokenizer_json();               // decompressed
+const Tokenizer& real_tokenizer();                      // the published 129,280 tokens
+const Tokenizer& tiny_tokenizer();                      // of samples/models/tiny
 
 inline std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text, bool special = false) {
   std::vector<int32_t> ids;

@@ -140,7 +140,8 @@ TEST_CASE("control tokens never show as text, spelled-out ones do") {
   const std::string block =
       "Let me.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" "
       "string=\"true\">x</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
-  CHECK(parse(tokens("r</think>" + block + "<｜end▁of▁sentence｜>"), true) == Result{"r", block, 1, 1, EndReason::kStop});
+  CHECK(parse(tokens("r</think>" + block + "<｜end▁of▁sentence｜>"), true) ==
+        Result{"r", block, 1, 1, EndReason::kStop});
 }
 
 TEST_CASE("stop strings") {
@@ -154,9 +155,12 @@ TEST_CASE("stop strings") {
   CHECK(parse(tokens("日本語"), false, {"本"}).content == "日");
   CHECK(parse(tokens("èé"), false, {"é"}).content == "è");
   // Not in the reasoning, and not across the switch
-  CHECK(parse(tokens("a stop b</think>c stop d"), true, {"stop"}) == Result{"a stop b", "c ", 1, 1, EndReason::kStopString});
+  CHECK(parse(tokens("a stop b</think>c stop d"), true, {"stop"}) ==
+        Result{"a stop b", "c ", 1, 1, EndReason::kStopString});
   CHECK(parse(tokens("a st</think>op"), true, {"stop"}) == Result{"a st", "op", 1, 1, EndReason::kLength});
-  check_error(Status::kInvalidArgument, "stop string 1: empty", [] { StreamParser(real_tokenizer(), false, {"a", ""}); });
+  check_error(Status::kInvalidArgument, "stop string 1: empty", [] {
+    StreamParser(real_tokenizer(), false, {"a", ""});
+  });
   check_error(Status::kInvalidArgument, "not valid UTF-8", [] { StreamParser(real_tokenizer(), false, {"\xff"}); });
 }
 
@@ -177,11 +181,12 @@ TEST_CASE("text is held back only while a stop string may still come") {
 
 TEST_CASE("any cut of the same text gives the same result") {
   Random random(7);
-  const std::string texts[] = {
-      "Let's see: 12 + 30 = 42 😀.</think>It is 42. aabaabaac 中文 END\n\n",
-      "é\u0301</think></think>\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls><｜end▁of▁sentence｜>",
-      "no switch at all, naïve EN", "</think>", ""};
-  const std::vector<std::vector<std::string>> stop_sets = {{}, {"END"}, {"aabaac", "ba"}, {"\n\n", "文"}, {"42.", "2. a", "ENDX"}};
+  const std::string texts[] = {"Let's see: 12 + 30 = 42 😀.</think>It is 42. aabaabaac 中文 END\n\n",
+                               "é\u0301</think></think>\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke "
+                               "name=\"f\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls><｜end▁of▁sentence｜>",
+                               "no switch at all, naïve EN", "</think>", ""};
+  const std::vector<std::vector<std::string>> stop_sets = {
+      {}, {"END"}, {"aabaac", "ba"}, {"\n\n", "文"}, {"42.", "2. a", "ENDX"}};
   for (const std::string& text : texts) {
     const std::vector<int32_t> ids = tokens(text);
     for (const auto& stops : stop_sets) {

@@ -135,8 +135,10 @@ TEST_CASE("text of a caller never becomes an added token") {
 
 TEST_CASE("any text comes back from its ids") {
   Random random(1);
-  const std::string_view parts[] = {"a",  "B",    " ",      "  ",  "\n", "\r\n", "\t",   "7",  "12345", "é",   "中文", "ひらカタ",
-                                    "😀", "👩‍👩‍👧", "\u0301", "ﷺ",   "\0x",  "'s",   "...",  "\u180e", "\u00a0", "\u2028", "</think>"};
+  const std::string_view parts[] = {"a",      "B",       " ",   "  ",   "\n",       "\r\n",   "\t",
+                                    "7",      "12345",   "é",   "中文", "ひらカタ", "😀",      "👩‍👩‍👧",
+                                    "\u0301", "ﷺ",       "\0x", "'s",   "...",      "\u180e", "\u00a0",
+                                    "\u2028", "</think>"};
   for (int round = 0; round < 300; ++round) {
     std::string text;
     for (size_t n = random.below(60); n > 0; --n) text += parts[random.below(std::size(parts))];
@@ -206,7 +208,8 @@ TEST_CASE("malformed UTF-8 is refused and appends nothing") {
   check_error(Status::kInvalidArgument, "not valid UTF-8 at byte 2 (0xff)",
               [&] { real_tokenizer().encode("ab\xff", false, ids); });
   check_error(Status::kInvalidArgument, "at byte 1 (0xe4)", [&] { real_tokenizer().encode("a\xe4\xb8", true, ids); });
-  check_error(Status::kInvalidArgument, "at byte 0 (0xed)", [&] { real_tokenizer().encode("\xed\xa0\x80", true, ids); });
+  check_error(Status::kInvalidArgument, "at byte 0 (0xed)",
+              [&] { real_tokenizer().encode("\xed\xa0\x80", true, ids); });
   CHECK(ids == std::vector<int32_t>{7});
 }
 
@@ -256,15 +259,15 @@ TEST_CASE("what a tokenizer file asks for and we lack is named") {
   };
   const Status no = Status::kUnsupported;
   refused(no, "normalizer: \"NFC\"", [](SmallFile& f) { f.normalizer = R"({"type":"NFC"})"; });
-  refused(no, "normalizer.normalizers", [](SmallFile& f) {
-    f.normalizer = R"({"type":"Sequence","normalizers":[{"type":"NFKC"}]})";
-  });
+  refused(no, "normalizer.normalizers",
+          [](SmallFile& f) { f.normalizer = R"({"type":"Sequence","normalizers":[{"type":"NFKC"}]})"; });
   refused(no, "\"Metaspace\"", [](SmallFile& f) { f.pre_tokenizer = R"({"type":"Metaspace"})"; });
   refused(no, "without a pre-tokenizer", [](SmallFile& f) { f.pre_tokenizer = "null"; });
   refused(no, "no ByteLevel", [](SmallFile& f) { f.pre_tokenizer = R"({"type":"Sequence","pretokenizers":[]})"; });
   refused(no, "add_prefix_space", [](SmallFile& f) { f.pre_tokenizer = R"({"type":"ByteLevel","use_regex":false})"; });
   refused(no, "behavior: \"Removed\"", [&](SmallFile& f) { f.pre_tokenizer = split("a", "Removed"); });
-  refused(no, "pretokenizers[0].pattern.Regex: \"\\h\" at byte 0", [&](SmallFile& f) { f.pre_tokenizer = split("\\h"); });
+  refused(no, "pretokenizers[0].pattern.Regex: \"\\h\" at byte 0",
+          [&](SmallFile& f) { f.pre_tokenizer = split("\\h"); });
   refused(no, "\"^\"", [&](SmallFile& f) { f.pre_tokenizer = split("^a"); });
   refused(no, "\"[b\"", [&](SmallFile& f) { f.pre_tokenizer = split("[a[b]]"); });
   refused(no, "\"&&\"", [&](SmallFile& f) { f.pre_tokenizer = split("[a-z&&c]"); });
@@ -275,18 +278,16 @@ TEST_CASE("what a tokenizer file asks for and we lack is named") {
   }
   refused(no, "model.dropout", [](SmallFile& f) { f.model_head += R"(,"dropout":0.1)"; });
   refused(no, "model.unk_token", [](SmallFile& f) { f.model_head += R"(,"unk_token":"?")"; });
-  refused(no, "model.continuing_subword_prefix", [](SmallFile& f) {
-    f.model_head += R"(,"continuing_subword_prefix":"##")";
-  });
+  refused(no, "model.continuing_subword_prefix",
+          [](SmallFile& f) { f.model_head += R"(,"continuing_subword_prefix":"##")"; });
   refused(no, "lstrip of \"<x>\"", [](SmallFile& f) { f.added = R"([{"id":300,"content":"<x>","lstrip":true}])"; });
   refused(no, "merges[1]: makes \"ab\", which an earlier merge uses", [](SmallFile& f) {
     f.vocab_tail = R"(,"ab":256,"abc":258)";
     f.merges = R"(["ab c","a b"])";
   });
   refused(no, "decoder: \"Fuse\"", [](SmallFile& f) { f.decoder = R"({"type":"Fuse"})"; });
-  refused(no, "post_processor: \"TemplateProcessing\"", [](SmallFile& f) {
-    f.more = R"(,"post_processor":{"type":"TemplateProcessing"})";
-  });
+  refused(no, "post_processor: \"TemplateProcessing\"",
+          [](SmallFile& f) { f.more = R"(,"post_processor":{"type":"TemplateProcessing"})"; });
   refused(no, "truncation", [](SmallFile& f) { f.more = R"(,"truncation":{"max_length":5})"; });
 }
 
@@ -308,15 +309,14 @@ TEST_CASE("malformed tokenizer files: each its own message") {
   refused(bad, "listed twice", [](SmallFile& f) { f.merges = R"(["a b","a b"])"; });
   refused(bad, "model.merges: expected an array", [](SmallFile& f) { f.merges = "{}"; });
   refused(bad, "added_tokens[0].content: expected a string", [](SmallFile& f) { f.added = R"([{"id":300}])"; });
-  refused(bad, "added_tokens[0].content: expected a text", [](SmallFile& f) { f.added = R"([{"id":300,"content":""}])"; });
+  refused(bad, "added_tokens[0].content: expected a text",
+          [](SmallFile& f) { f.added = R"([{"id":300,"content":""}])"; });
   refused(bad, "id 97 of \"<x>\" belongs to another", [](SmallFile& f) { f.added = R"([{"id":97,"content":"<x>"}])"; });
   refused(bad, "has id 300 here and 256", [](SmallFile& f) { f.added = R"([{"id":300,"content":"ab"}])"; });
-  refused(bad, "listed twice", [](SmallFile& f) {
-    f.added = R"([{"id":300,"content":"<x>"},{"id":301,"content":"<x>"}])";
-  });
-  refused(bad, "special: expected a boolean", [](SmallFile& f) {
-    f.added = R"([{"id":300,"content":"<x>","special":1}])";
-  });
+  refused(bad, "listed twice",
+          [](SmallFile& f) { f.added = R"([{"id":300,"content":"<x>"},{"id":301,"content":"<x>"}])"; });
+  refused(bad, "special: expected a boolean",
+          [](SmallFile& f) { f.added = R"([{"id":300,"content":"<x>","special":1}])"; });
   refused(bad, "Regex: ", [](SmallFile& f) {
     f.pre_tokenizer = R"({"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated"})";
   });
