@@ -134,11 +134,12 @@ def main():
             else:
                 wrong.append(f"    {probe.prompt[-60:]!r} -> {text!r}, expected {probe.answer!r}")
         length = sum(len(player.ids(probe.prompt)) for probe in probes) / len(probes)
-        print(f"| {skill} | {100 * right / len(probes):.0f} % | {100 * foreseen / tokens:.1f} % | {length:.0f} |", flush=True)
+        print(f"| {skill} | {100 * right / len(probes):.0f} % | {100 * foreseen / tokens:.1f} % | {length:.0f} |",
+              flush=True)
         print(*wrong[:options.show], sep="\n", end="\n" if wrong[:options.show] else "", file=sys.stderr)
         all_foreseen, all_tokens = all_foreseen + foreseen, all_tokens + tokens
-    print(f"\nDraft head's first choice = the model's next token: {100 * all_foreseen / all_tokens:.1f} % of {all_tokens}. "
-          f"{options.number} prompts a skill, {time.time() - begin:.0f} s.")
+    print(f"\nDraft head's first choice = the model's next token: {100 * all_foreseen / all_tokens:.1f} % of "
+          f"{all_tokens}. {options.number} prompts a skill, {time.time() - begin:.0f} s.")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The conversations that the tiny model learns from, and the held-out prompts that it is judged by.
 
-A conversation is a list of segments (text, weight, key) whose texts, joined, are exactly what the library's renderer would
-write (the protocol texts lie in prompt/). Every boundary between segments touches a special token, so encoding them one by
-one gives the same ids as encoding the whole. Plain Python: evaluate.py uses this module where neither PyTorch nor a
-tokenizer library is installed.
+A conversation is a list of segments (text, weight, key) whose texts, joined, are exactly what the library's renderer
+would write (the protocol texts lie in prompt/). Every boundary between segments touches a special token, so encoding
+them one by one gives the same ids as encoding the whole. Plain Python: evaluate.py uses this module where neither
+PyTorch nor a tokenizer library is installed.
 
-What is held out: about one in ten sums (a, b), facts (kind, value), calls (tool, city) and greetings, chosen by CRC of the
-content, never occur in training; a test conversation asks for exactly those.
+What is held out: about one in ten sums (a, b), facts (kind, value), calls (tool, city) and greetings, chosen by CRC of
+the content, never occur in training; a test conversation asks for exactly those.
 """
 import json
 import os
@@ -32,17 +32,19 @@ EFFORTS = {"preview max": protocol_text("effort-preview-max"), "0731 high": prot
 # Words. Each of the first five lists becomes whole tokens; made-up names and many cities need several.
 KINDS = "cat dog bird fish horse sister brother friend teacher boat robot rabbit doctor uncle boss turtle".split()
 COLOURS = "red blue green yellow black white pink brown grey purple orange gold".split()
-NAMES = """Pixel Rex Luna Milo Bella Max Coco Ruby Oscar Nala Felix Simba Daisy Rocky Lola Toby Zoe Jack Molly Leo Rosie
-Buddy Chloe Charlie Sadie Duke Ella Finn Grace Henry Ivy Jasper Kira Liam Mia Noah Olive Peter Quinn Rita Sam Tina Ursula
-Victor Wendy Xavier Yara Zack Anna Boris Clara David Emma Frank Gina Hugo Iris John Karl Lily Mark Nina Otto Paul Rosa
-Simon Tom Vera Walter Amber Bruno Cleo Dora Elmo Fred Greta Hana Igor Judy Kevin Laura Maria Nemo Orion Polly Robin
-Stella Tiger Uma Violet Willow Yoshi Ziggy Angel Biscuit Cookie Dexter Echo Fluffy Ginger Hazel""".split()
-CITIES = """Paris London Berlin Madrid Rome Tokyo Oslo Vienna Lisbon Prague Dublin Athens Warsaw Cairo Delhi Beijing Seoul
-Sydney Toronto Boston Chicago Miami Dallas Denver Seattle Lima Bogota Havana Nairobi Lagos Moscow Kiev Milan Munich Geneva
-Zurich Bern Brussels Helsinki Stockholm Mumbai Bangkok Hanoi Manila Jakarta Dubai Doha Tunis Accra Quito""".split()
+NAMES = """Pixel Rex Luna Milo Bella Max Coco Ruby Oscar Nala Felix Simba Daisy Rocky Lola Toby Zoe Jack Molly Leo
+Rosie Buddy Chloe Charlie Sadie Duke Ella Finn Grace Henry Ivy Jasper Kira Liam Mia Noah Olive Peter Quinn Rita Sam
+Tina Ursula Victor Wendy Xavier Yara Zack Anna Boris Clara David Emma Frank Gina Hugo Iris John Karl Lily Mark Nina
+Otto Paul Rosa Simon Tom Vera Walter Amber Bruno Cleo Dora Elmo Fred Greta Hana Igor Judy Kevin Laura Maria Nemo
+Orion Polly Robin Stella Tiger Uma Violet Willow Yoshi Ziggy Angel Biscuit Cookie Dexter Echo Fluffy Ginger
+Hazel""".split()
+CITIES = """Paris London Berlin Madrid Rome Tokyo Oslo Vienna Lisbon Prague Dublin Athens Warsaw Cairo Delhi Beijing
+Seoul Sydney Toronto Boston Chicago Miami Dallas Denver Seattle Lima Bogota Havana Nairobi Lagos Moscow Kiev Milan
+Munich Geneva Zurich Bern Brussels Helsinki Stockholm Mumbai Bangkok Hanoi Manila Jakarta Dubai Doha Tunis Accra
+Quito""".split()
 WORDS = """apple river moon table green stone cloud paper light house garden music water bread train window yellow
-mountain summer winter door book lamp sugar forest island bridge silver candle flower pencil rain snow wind fire sand glass
-leaf star cup""".split()
+mountain summer winter door book lamp sugar forest island bridge silver candle flower pencil rain snow wind fire sand
+glass leaf star cup""".split()
 TWO_WORD_CITIES = ["New York", "Hong Kong", "Los Angeles", "Cape Town", "San Diego", "Tel Aviv", "Buenos Aires",
                    "Mexico City", "New Orleans", "Las Vegas", "Kuala Lumpur", "Saint Louis"]
 WEATHER = "sunny cloudy rainy windy snowy foggy".split()
@@ -65,11 +67,11 @@ UNKNOWN = ["Why is the {0} so {2}?", "Tell me about the {0}.", "What is a {0}?",
 ADD_FORMS = ["What is {}+{}?", "{}+{}", "{} + {} = ?", "Add {} and {}.", "Please add {} and {}.", "What is {} plus {}?",
              "{} plus {}?", "How much is {} + {}?"]
 SYSTEM_SENTENCES = [
-    "You are a helpful assistant.", "You are a polite assistant.", "You help the user.", "Answer briefly.", "Be friendly.",
-    "Answer in English.", "Use short sentences.", "Never lie.", "Always be kind to the user.", "Say only what you know.",
-    "Remember what the user tells you.", "If you do not know the answer, say so.", "Use a tool when it helps.",
-    "Do not repeat yourself.", "The user may ask about numbers, names and words.", "Today is Monday.",
-    "Think before you answer.", "You work for a small shop that sells books and lamps.",
+    "You are a helpful assistant.", "You are a polite assistant.", "You help the user.", "Answer briefly.",
+    "Be friendly.", "Answer in English.", "Use short sentences.", "Never lie.", "Always be kind to the user.",
+    "Say only what you know.", "Remember what the user tells you.", "If you do not know the answer, say so.",
+    "Use a tool when it helps.", "Do not repeat yourself.", "The user may ask about numbers, names and words.",
+    "Today is Monday.", "Think before you answer.", "You work for a small shop that sells books and lamps.",
     "The user is a child who learns to count.", "Keep every secret that the user tells you."]
 
 
@@ -260,13 +262,14 @@ def turn_ask(talk, think, kind=None):
         "city": (["Where do I live?"], f"You live in {value}."),
     }.get(kind, ([f"What is my {kind} called?", f"What is the name of my {kind}?"], f"Your {kind} is called {value}."))
     talk.user(rng.choice(question))
-    return talk.say(think, f"I look for the fact: {kind} {value}.", answer, key=f" {value}.", reasoning_key=f" {value}.")
+    found = f" {value}."
+    return talk.say(think, f"I look for the fact: {kind}{found}", answer, key=found, reasoning_key=found)
 
 
 def turn_repeat(talk, think):
     rng = talk.rng
-    words = [rng.choice(WORDS) if rng.random() < 0.65 else made_up_name(rng).lower() for _ in range(rng.randrange(2, 8))]
-    text = " ".join(words)
+    number = rng.randrange(2, 8)
+    text = " ".join(rng.choice(WORDS) if rng.random() < 0.65 else made_up_name(rng).lower() for _ in range(number))
     talk.user("Repeat: " + text)
     return talk.say(think, "I repeat the words.", text, key=text)
 
@@ -311,20 +314,21 @@ def system_message(rng, most):
 
 
 def training_conversation(rng, count, target, tools=False):
-    """Turns of every kind until `target` tokens are full."""
+    """Turns of every kind until `target` tokens are full. An effort text is long, so short rows have none; and where
+    `tools` are asked for, one in five conversations has an effort text in their place."""
     talk = Conversation(rng, count)
     long = target > 600
-    talk.horizon = target if not tools else 0
     thinking = rng.choice((0.1, 0.5, 0.9))       # the share of thinking turns; a real chat may change its mode, too
-    effort = rng.choice(list(EFFORTS.values())) if rng.random() < 0.1 else ""
-    if effort:
-        thinking = rng.choice((0.5, 0.9))
+    effort = ""
+    if rng.random() < (0.2 if tools else 0.15 if long else 0.0):
+        effort, tools, thinking = rng.choice(list(EFFORTS.values())), False, rng.choice((0.5, 0.9))
     if tools:
         names = rng.sample(list(TOOL_SCHEMAS), 1 if rng.random() < 0.15 else 2)
         draw = rng.random()
         system = "" if draw < 0.45 else SYSTEM_SENTENCES[0] if draw < 0.8 else system_message(rng, 2)
-        talk.open(effort, system, names)
+        talk.open("", system, names)
     else:
+        talk.horizon = target
         draw = rng.random()
         system = SYSTEM_SENTENCES[0] if draw < 0.1 else system_message(rng, 10 if long else 3) if draw < 0.3 else ""
         talk.open(effort, system)
@@ -361,7 +365,7 @@ class Probe(NamedTuple):
 
 
 def fill(talk, tokens):
-    """Other talk after the fact of a probe, until `tokens` more are there. Trained material, no question about facts."""
+    """Other talk after a probe's fact, until `tokens` more are there. Trained material, no question about facts."""
     rng, end = talk.rng, talk.length + tokens
     talk.test = False
     while talk.length < end:

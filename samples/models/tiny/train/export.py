@@ -1,12 +1,12 @@
-"""Writes the checkpoint in the published layout: FP4 experts, FP8 attention with power-of-two scales, BF16 rest."""
+"""Writes and reads the published layout: FP4 experts, FP8 attention with power-of-two scales, BF16 rest."""
 import json
 import os
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import data
-from formats import E2M1_MAX, FP4_BLOCK, e2m1_code, e2m1_scale, spread_tiles, storage, tile_scale, to_e4m3
+from formats import E2M1_MAX, E2M1_VALUES, FP4_BLOCK, e2m1_code, e2m1_scale, spread_tiles, storage, tile_scale, to_e4m3
 
 PLAIN = {"bf16": torch.bfloat16, "f32": torch.float32, "i64": torch.int64}
 
@@ -59,3 +59,28 @@ def export(params, config, folder):
         "clean_up_tokenization_spaces": False, "eos_token": token(data.EOS), "legacy": True,
         "model_max_length": config["max_position_embeddings"], "pad_token": token(data.EOS), "sp_model_kwargs": {},
         "unk_token": None, "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def load(folder):
+    """What export wrote: the parameters as FP32, experts stacked; and the config."""
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    tensors = load_file(os.path.join(folder, "model.safetensors"))
+    values, params, experts = torch.cat([E2M1_VALUES, -E2M1_VALUES]), {}, {}
+    for name, w in tensors.items():
+        kind = storage(name)
+        if name.endswith(".scale"):
+            continue
+        scale = tensors[name[:-len("weight")] + "scale"].float() if kind in ("fp4", "fp8") else None
+        if kind == "fp4":
+            codes = w.view(torch.uint8).long()
+            w = values[torch.stack([codes & 15, codes >> 4], -1).flatten(-2)] * scale.repeat_interleave(FP4_BLOCK, -1)
+            prefix, expert, matrix, _ = name.rsplit(".", 3)
+            experts.setdefault(f"{prefix}.{matrix}", {})[int(expert)] = w
+        elif kind == "fp8":
+            params[name] = w.float() * spread_tiles(scale, w.shape)
+        else:
+            params[name] = w if kind == "i64" else w.float()
+    for name, matrices in experts.items():
+        params[name] = torch.stack([matrices[e] for e in range(len(matrices))])
+    return params, config

@@ -50,7 +50,8 @@ def quantise_e4m3(x, block):
 
 def e2m1_scale(x):
     """One scale per 32 values along the last dimension: [..., n / 32]."""
-    return power_of_two_above(x.unflatten(-1, (-1, FP4_BLOCK)).abs().amax(-1).clamp_min(E2M1_MAX * 2.0**-126) / E2M1_MAX)
+    largest = x.unflatten(-1, (-1, FP4_BLOCK)).abs().amax(-1)
+    return power_of_two_above(largest.clamp_min(E2M1_MAX * 2.0**-126) / E2M1_MAX)
 
 
 def quantise_e2m1(x):

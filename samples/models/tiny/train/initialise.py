@@ -1,11 +1,11 @@
 """The weights at step 0. Two things are not random, because learning them from noise takes longer than all the rest:
 
-1. Looking back. No linear has a bias, so no head can attend by position alone until some constant direction has grown in
-   the embeddings. Here every embedding shares one vector from the start, and the four heads of layer 0 use it: they look
-   1, 2, 3 and 4 tokens back. Copying grows from that.
-2. Compressed entries. A CSA compressor starts as a plain mean of the window's own key-value rows (same wkv, same norm), so
-   a query that finds a token in the window also finds the entry that holds it. From random compressors nothing was carried
-   beyond the window after two million tokens.
+1. Looking back. No linear has a bias, so no head can attend by position alone until some constant direction has grown
+   in the embeddings. Here every embedding shares one vector from the start, and the four heads of layer 0 use it: they
+   look 1, 2, 3 and 4 tokens back. Copying grows from that.
+2. Compressed entries. A CSA compressor starts as a plain mean of the window's own key-value rows (same wkv, same norm),
+   so a query that finds a token in the window also finds the entry that holds it. From random compressors nothing was
+   carried beyond the window after two million tokens.
 """
 import math
 
@@ -39,7 +39,7 @@ class Init:
         self.params[name + "_scale"] = torch.full((1 if head else 3,), 0.5)
 
     def compressor(self, prefix, ratio, width, tied=None):
-        """`tied`: prefix of the attention whose wkv and kv_norm it copies; the gate is then nearly the same everywhere."""
+        """`tied`: prefix of the attention whose wkv and kv_norm it copies; the gate is then nearly flat."""
         p, n = self.params, self.c["hidden_size"]
         rows = width * (2 if ratio == 4 else 1)
         gate, places = self.linear(rows, n, 0.5), self.random(ratio, rows)

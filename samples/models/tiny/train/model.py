@@ -125,7 +125,8 @@ class Model:
 
     def collapse(self, streams, w, name):
         """hc_head: the streams' weighted sum."""
-        gates = torch.sigmoid(self.mixes(streams, w, name) * w[name + "_scale"][0] + w[name + "_base"]) + self.c["hc_eps"]
+        mix = self.mixes(streams, w, name) * w[name + "_scale"][0] + w[name + "_base"]
+        gates = torch.sigmoid(mix) + self.c["hc_eps"]
         return (gates.view(*streams.shape[:3], 1) * streams).sum(2)
 
     # ---- attention
@@ -151,7 +152,7 @@ class Model:
         return self.rope(rows, tuple(part[:rows.shape[1] * ratio:ratio] for part in table))
 
     def window_scores(self, q, kv):
-        """Chunks of `window` queries see their own chunk and the one before. Scores [B, T, H, 2 window] and the keys."""
+        """Chunks of `window` queries see their own chunk and the one before: scores [B, T, H, 2 window] and keys."""
         b, t, heads, d = q.shape
         window = self.c["sliding_window"]
         chunks = t // window
@@ -183,7 +184,8 @@ class Model:
         xq = self.quantised(x)
         qr = self.quantised(self.norm(xq @ w[prefix + "wq_a.weight"].T, w[prefix + "q_norm.weight"]))
         q = self.rope(self.norm((qr @ w[prefix + "wq_b.weight"].T).unflatten(-1, (heads, d))), table)
-        kv = self.quantised_row(self.rope(self.norm(xq @ w[prefix + "wkv.weight"].T, w[prefix + "kv_norm.weight"]), table))
+        kv = self.norm(xq @ w[prefix + "wkv.weight"].T, w[prefix + "kv_norm.weight"])
+        kv = self.quantised_row(self.rope(kv, table))
         scores, window_keys = self.window_scores(q, kv)
         parts = [scores, w[prefix + "attn_sink"].view(1, 1, heads, 1).expand(b, t, heads, 1)]
         if ratio:
