@@ -138,12 +138,12 @@ Result measure(dsv4_model* model, const dsv4_model_info& info, const BenchFlags&
   return result;
 }
 
-// "avx512-bf16" of "cpu: avx512-bf16, 2 threads, oneDNN 3.2"; the backend's name where it says no more.
+// "avx512-bf16" of "cpu: avx512-bf16, 2 threads, oneDNN 3.2"; of other backends the name: "reference".
 std::string isa_of(const std::string& backend) {
-  const size_t colon = backend.find(": ");
-  if (colon == std::string::npos) return backend;
-  const size_t begin = colon + 2;
-  return backend.substr(begin, std::min(backend.find(',', begin), backend.size()) - begin);
+  const std::string name = backend.substr(0, backend.find(':'));
+  if (name != "cpu" || name.size() == backend.size()) return name;
+  const size_t begin = name.size() + 2;
+  return backend.substr(begin, backend.find(',', begin) - begin);
 }
 
 void print_json(const Result& result, const dsv4_model_info& info, uint64_t depth, size_t threads) {
