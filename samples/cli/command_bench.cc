@@ -166,8 +166,8 @@ void print_text(const Result& result, const dsv4_model_info& info, const BenchFl
                 size_t threads) {
   const double gigabytes = static_cast<double>(info.token_weight_bytes) / 1e9;
   const auto percent = [&](double decode, double probe) { return 100 * decode * gigabytes / probe; };
-  std::printf("%s; %lld layers; %zu thread%s\n", info.backend, static_cast<long long>(info.layers), threads,
-              threads == 1 ? "" : "s");
+  std::printf("%s; %lld layer%s; %zu thread%s\n", info.backend, static_cast<long long>(info.layers),
+              info.layers == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
   std::printf("weights %s; one token reads %s; context depth %s\n\n", bytes_text(info.weight_bytes).c_str(),
               bytes_text(info.token_weight_bytes).c_str(), with_thousands(depth).c_str());
   std::printf("%-34s%10s%10s\n", "", "best", "median");

@@ -135,9 +135,9 @@ std::vector<int> parse_ids(const std::string& line) {
 TEST_CASE("--help of the program and of every command names what there is") {
   const Ran all = dsv4_program({"--help"});
   CHECK(all.code == 0);
-  const std::vector<std::string> turn = {"--think",      "--profile", "--backend",    "--threads", "--context",
-                                         "--temperature", "--top-p",   "--seed",       "--system",  "--max-tokens",
-                                         "--messages",    "--show-thinking"};
+  const std::vector<std::string> turn = {"--think",   "--profile",     "--backend",  "--threads",
+                                         "--context", "--temperature", "--top-p",    "--seed",
+                                         "--system",  "--max-tokens",  "--messages", "--show-thinking"};
   const std::vector<std::pair<std::string, std::vector<std::string>>> commands = {
       {"chat", turn},
       {"run", turn},
@@ -256,7 +256,9 @@ TEST_CASE("errors of the library are one line and exit code 10 + status") {
       {{"logits", kMicro, "--ids", folder.file("no-ids"), "--out", out}, "DSV4_E_INVALID_ARGUMENT", 11, "no-ids"},
       {{"logits", kMicro, "--ids", folder.file("large-ids"), "--out", out}, "DSV4_E_INVALID_ARGUMENT", 11, "260"},
       {{"logits", kMicro, "--ids", folder.file("large-ids"), "--out", out, "--chunk", "1"},
-       "DSV4_E_INVALID_ARGUMENT", 11, "260"},
+       "DSV4_E_INVALID_ARGUMENT",
+       11,
+       "260"},
       {{"logits", kMicro, "--ids", ids, "--out", folder.file("no/where")}, "DSV4_E_IO", 14, "no/where"},
   };
   for (const Case& c : cases) {
@@ -297,8 +299,8 @@ TEST_CASE("render prints the fixtures byte for byte") {
   for (const std::string number : {"1", "2", "3"}) {
     CAPTURE(number);
     const std::string folder = DSV4_TEST_DATA "/fixtures/encoding/";
-    const Ran ran = dsv4_program({"render", kTiny, folder + "test_input_" + number + ".json", "--think", "high",
-                                  "--profile", "preview"});
+    const Ran ran = dsv4_program(
+        {"render", kTiny, folder + "test_input_" + number + ".json", "--think", "high", "--profile", "preview"});
     CHECK(ran.code == 0);
     CHECK(ran.err == "");
     CHECK(ran.out == read_text(folder + "test_output_" + number + ".txt"));
@@ -409,8 +411,8 @@ TEST_CASE("a seed repeats an answer, and reasoning is shown on demand only") {
 }
 
 TEST_CASE("bench ends with one line of JSON") {
-  const Ran ran = dsv4_program({"bench", kTiny, "--context", "100", "--prompt", "64", "--tokens", "4", "--threads", "1",
-                                "--json"});
+  const Ran ran =
+      dsv4_program({"bench", kTiny, "--context", "100", "--prompt", "64", "--tokens", "4", "--threads", "1", "--json"});
   REQUIRE_MESSAGE(ran.code == 0, ran.err);
   const size_t end = ran.out.size() - 1;
   const auto line = nlohmann::ordered_json::parse(ran.out.substr(ran.out.rfind('\n', end - 1) + 1));
