@@ -195,7 +195,8 @@ class FolderReader {
 
   void check_shape(const Location& place, int rank, int64_t rows, int64_t cols) {
     const SafetensorsEntry& e = *place.entry;
-    const bool same = rank == 1 ? e.rank == 1 && e.shape[0] == cols : e.rank == 2 && e.shape[0] == rows && e.shape[1] == cols;
+    const bool same =
+        rank == 1 ? e.rank == 1 && e.shape[0] == cols : e.rank == 2 && e.shape[0] == rows && e.shape[1] == cols;
     if (same) return;
     const std::string expected = rank == 1 ? fmt::format("[{}]", cols) : fmt::format("[{}, {}]", rows, cols);
     fail(Status::kCorrupt, "{}: tensor {}: shape {} expected by config.json, {} found", place.file->path(), e.name,
@@ -233,7 +234,8 @@ class FolderReader {
     if (config().dspark) note("drafter: DSpark, not used");
     if (config().vision) note("vision: not used, text only");
     if (drafts_ != 0 && !config().dspark) note(fmt::format("mtp.*: {} tensors not used", drafts_));
-    if (unknown_ != 0) note(fmt::format("{} tensors of the shards are not used; the first is {}", unknown_, first_unknown_));
+    if (unknown_ != 0)
+      note(fmt::format("{} tensors of the shards are not used; the first is {}", unknown_, first_unknown_));
     if (copies_ != 0) note(fmt::format("{} tensors are not aligned in their file; copied, {} bytes", copies_, copied_));
   }
 

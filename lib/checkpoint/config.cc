@@ -155,10 +155,12 @@ void check_fixed(const Fields& f) {
   same("hidden_act", "silu");
   if (f.boolean("attention_bias", false)) f.unsupported("attention_bias", "false", "true");
   if (f.boolean("tie_word_embeddings", false)) f.unsupported("tie_word_embeddings", "false", "true");
-  if (f.integer_or("num_key_value_heads", 1, 0, 1 << 20) != 1) f.unsupported("num_key_value_heads", "1", "another number");
+  if (f.integer_or("num_key_value_heads", 1, 0, 1 << 20) != 1)
+    f.unsupported("num_key_value_heads", "1", "another number");
   if (!f.given("quantization_config")) return;
   const Fields q = f.object("quantization_config");
-  if (q.given("scale_fmt") && q.string("scale_fmt") != "ue8m0") q.unsupported("scale_fmt", "ue8m0", q.string("scale_fmt"));
+  if (q.given("scale_fmt") && q.string("scale_fmt") != "ue8m0")
+    q.unsupported("scale_fmt", "ue8m0", q.string("scale_fmt"));
   if (q.given("fmt") && q.string("fmt") != "e4m3") q.unsupported("fmt", "e4m3", q.string("fmt"));
   if (q.given("weight_block_size")) {
     const std::vector<std::string_view> block = q.array("weight_block_size");

@@ -32,9 +32,11 @@ class Hash {
 };
 
 void add_config(Hash& hash, const Config& c) {
-  for (int64_t v : {c.vocab, c.hidden, c.layers, c.heads, c.head_dim, c.rope_dim, c.q_rank, c.o_rank, c.o_groups, c.window,
-                    c.index_heads, c.index_dim, c.index_topk, c.experts, c.experts_per_token, c.expert_width,
-                    c.shared_width, c.hash_layers, c.streams, c.mtp_layers, c.max_positions}) {
+  for (int64_t v : {c.vocab,        c.hidden,       c.layers,      c.heads,    c.head_dim,
+                    c.rope_dim,     c.q_rank,       c.o_rank,      c.o_groups, c.window,
+                    c.index_heads,  c.index_dim,    c.index_topk,  c.experts,  c.experts_per_token,
+                    c.expert_width, c.shared_width, c.hash_layers, c.streams,  c.mtp_layers,
+                    c.max_positions}) {
     hash.add(v);
   }
   for (int ratio : c.ratios) hash.add(int64_t{ratio});
@@ -51,7 +53,8 @@ void add_config(Hash& hash, const Config& c) {
 
 // Tensors of which a training moves every byte, and few enough to touch one page of each.
 bool sampled(TensorRole role) {
-  return role == TensorRole::kNorm || role == TensorRole::kWqA || role == TensorRole::kWkv || role == TensorRole::kGate || role == TensorRole::kHead;
+  return role == TensorRole::kNorm || role == TensorRole::kWqA || role == TensorRole::kWkv ||
+         role == TensorRole::kGate || role == TensorRole::kHead;
 }
 
 constexpr uint64_t kSample = 64;
@@ -104,7 +107,8 @@ void LoadedCheckpoint::check_values(TensorRole role, int64_t layer, int64_t expe
   const bool wide = t.dtype == DType::kI64;
   const auto* wides = reinterpret_cast<const int64_t*>(t.data);
   const auto* narrows = reinterpret_cast<const int32_t*>(t.data);
-  const int64_t at = wide ? first_outside(wides, count, config_.experts) : first_outside(narrows, count, config_.experts);
+  const int64_t at =
+      wide ? first_outside(wides, count, config_.experts) : first_outside(narrows, count, config_.experts);
   if (at >= 0) {
     fail(Status::kCorrupt, "{}: tensor {}: an expert from 0 to {} expected, {} found at [{}, {}]", folder_,
          tensor_name(row, config_, layer, expert, false), config_.experts - 1, wide ? wides[at] : int64_t{narrows[at]},
@@ -115,7 +119,8 @@ void LoadedCheckpoint::check_values(TensorRole role, int64_t layer, int64_t expe
 void LoadedCheckpoint::prefetch(const uint8_t* data, uint64_t bytes) const {
   for (const SafetensorsFile& file : shards_) {
     const uint8_t* begin = file.map().data();
-    if (data >= begin && data < begin + file.size()) return file.map().prefetch(static_cast<size_t>(data - begin), bytes);
+    if (data >= begin && data < begin + file.size())
+      return file.map().prefetch(static_cast<size_t>(data - begin), bytes);
   }
 }
 

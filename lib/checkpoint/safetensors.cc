@@ -175,8 +175,9 @@ void check_overlap(const std::vector<SafetensorsEntry>& entries, std::string_vie
 }  // namespace
 
 bool plain_tensor_name(std::string_view name) {
-  return !name.empty() && name.size() <= kMaxTensorName &&
-         std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  return !name.empty() && name.size() <= kMaxTensorName && std::none_of(name.begin(), name.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  });
 }
 
 const char* stored_type_name(StoredType type) { return kTypes[static_cast<size_t>(type)].name; }

@@ -46,13 +46,13 @@ class Random {
   uint64_t state_;
 };
 
-enum class Fill : uint8_t { kZero, kBytes, kE4M3, kBf16, kSame, kNormal, kOnes, kBase, kTable };
+enum class Fill : uint8_t { kBytes, kE4M3, kBf16, kSame, kNormal, kOnes, kBase, kTable };
 
 // One piece of work: how some bytes are filled.
 struct Task {
   uint8_t* to = nullptr;
   uint64_t bytes = 0;
-  Fill fill = Fill::kZero;
+  Fill fill = Fill::kSame;
   int exponent = 0;     // kBf16: normal · 2^exponent; kSame: the byte
   float spread = 0;     // kNormal, kOnes: standard deviation
   DType dtype = DType::kF32;
@@ -133,7 +133,8 @@ class Maker {
 
   void add(const uint8_t* to, uint64_t bytes, Fill how, int exponent, float spread, DType dtype) {
     // Memory is the maker's own; tensors see it as constant.
-    tasks_.push_back({const_cast<uint8_t*>(to), bytes, how, exponent, spread, dtype, Random(seed_ + tasks_.size()).next()});
+    tasks_.push_back(
+        {const_cast<uint8_t*>(to), bytes, how, exponent, spread, dtype, Random(seed_ + tasks_.size()).next()});
   }
 
   void add_tasks(const TableRow& row, const Tensor& t) {
@@ -224,7 +225,6 @@ class Maker {
   void run(const Task& t) const {
     Random random(t.seed);
     switch (t.fill) {
-      case Fill::kZero: break;
       case Fill::kBytes: copy(t, bytes_, 1, random); break;
       case Fill::kE4M3: copy(t, e4m3_, 1, random); break;
       case Fill::kBf16: copy(t, bf16_.at(t.exponent), 2, random); break;
@@ -267,7 +267,8 @@ class Maker {
     auto* to = reinterpret_cast<int64_t*>(t.to);
     const int64_t k = config().experts_per_token, n = config().experts, step = n / k;
     for (int64_t token = 0; token < config().vocab; ++token) {
-      const auto first = static_cast<int64_t>(Random(t.seed + static_cast<uint64_t>(token)).next() % static_cast<uint64_t>(n));
+      const auto first =
+          static_cast<int64_t>(Random(t.seed + static_cast<uint64_t>(token)).next() % static_cast<uint64_t>(n));
       for (int64_t i = 0; i < k; ++i) to[token * k + i] = (first + i * step) % n;
     }
   }

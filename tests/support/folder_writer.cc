@@ -54,8 +54,8 @@ void write_length(std::ofstream& out, uint64_t length) {
   for (int i = 0; i < 8; ++i) out.put(static_cast<char>(length >> (8 * i)));
 }
 
-void add_tensor(std::vector<WrittenTensor>& tensors, const TableRow& row, const Config& c, int64_t layer, int64_t expert,
-                Tensor t) {
+void add_tensor(std::vector<WrittenTensor>& tensors, const TableRow& row, const Config& c, int64_t layer,
+                int64_t expert, Tensor t) {
   WrittenTensor w;
   w.name = tensor_name(row, c, layer, expert, false);
   w.dtype = file_dtype(t.dtype);
@@ -178,7 +178,8 @@ ConfigText& ConfigText::set(const std::string& key, const std::string& json) {
 }
 
 ConfigText& ConfigText::erase(const std::string& key) {
-  items_.erase(std::remove_if(items_.begin(), items_.end(), [&](const auto& i) { return i.first == key; }), items_.end());
+  items_.erase(std::remove_if(items_.begin(), items_.end(), [&](const auto& i) { return i.first == key; }),
+               items_.end());
   return *this;
 }
 
@@ -270,7 +271,8 @@ void FolderWriter::write(const std::string& folder) const {
     const uint64_t until = total / static_cast<uint64_t>(shards) * static_cast<uint64_t>(shard + 1);
     while (next < tensors.size() && (done < until || shard + 1 == shards)) {
       done += tensors[next].bytes;
-      fmt::format_to(std::back_inserter(map), "{}    \"{}\": \"{}\"", map.empty() ? "" : ",\n", tensors[next].name, name);
+      fmt::format_to(std::back_inserter(map), "{}    \"{}\": \"{}\"", map.empty() ? "" : ",\n", tensors[next].name,
+                     name);
       part.push_back(tensors[next++]);
     }
     // As the publisher's tools do: wide elements first, so that every tensor is aligned.
@@ -281,6 +283,7 @@ void FolderWriter::write(const std::string& folder) const {
   }
   if (shards == 1) return;
   for (const auto& [tensor_name, shard] : index_extra) map += fmt::format(",\n    \"{}\": \"{}\"", tensor_name, shard);
-  write_text(folder + "/model.safetensors.index.json",
-             fmt::format("{{\n  \"metadata\": {{\"total_size\": {}}},\n  \"weight_map\": {{\n{}\n  }}\n}}\n", total, map));
+  write_text(
+      folder + "/model.safetensors.index.json",
+      fmt::format("{{\n  \"metadata\": {{\"total_size\": {}}},\n  \"weight_map\": {{\n{}\n  }}\n}}\n", total, map));
 }

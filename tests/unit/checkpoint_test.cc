@@ -114,7 +114,8 @@ TEST_CASE("the table counts what Flash publishes: 69,187 tensors, 148.66 GB (of 
   });
   CHECK(count == 69187);
   const double headers = 69187 * 115.0;  // a tensor's entry in a header is about as long
-  CHECK((static_cast<double>(expected_weight_bytes(flash)) + headers) / (1 << 30) == doctest::Approx(148.66).epsilon(0.0001));
+  CHECK((static_cast<double>(expected_weight_bytes(flash)) + headers) / (1 << 30) ==
+        doctest::Approx(148.66).epsilon(0.0001));
 }
 
 TEST_CASE("checkpoints in the wild: Flash and Pro, preview and Base") {
@@ -217,17 +218,35 @@ TEST_CASE("names are read back as they are made, and nothing else is a name") {
     wrong += p.kind != NameKind::kTensor || p.role != row.role || p.layer != layer || p.expert != expert || p.scale;
   });
   CHECK(wrong == 0);
-  for (const char* name : {"", "model.", "layers.", "layers.0", "layers.0.", "layers.00.attn_norm.weight",
-                           "layers.-1.attn_norm.weight", "layers.5.attn_norm.weight", "layers.9999999999.attn_norm.weight",
-                           "layers.0.attn_norm", "layers.0.attn_norm.scale", "layers.0.attn_norm.weight.weight",
-                           "layers.0.attn.attn_sink.weight", "layers.0.embed.weight", "layers.0.ffn.experts.8.w1.weight",
-                           "layers.0.ffn.experts.*.w1.weight", "layers.0.ffn.experts.w1.weight",
-                           "layers.0.attn.compressor.ape", "layers.0.ffn.gate.bias", "layers.4.ffn.gate.tid2eid",
-                           "xlm_head.weight", "norm.weights", "hc_head_fn.weight", "e_proj.weight"}) {
+  for (const char* name : {"",
+                           "model.",
+                           "layers.",
+                           "layers.0",
+                           "layers.0.",
+                           "layers.00.attn_norm.weight",
+                           "layers.-1.attn_norm.weight",
+                           "layers.5.attn_norm.weight",
+                           "layers.9999999999.attn_norm.weight",
+                           "layers.0.attn_norm",
+                           "layers.0.attn_norm.scale",
+                           "layers.0.attn_norm.weight.weight",
+                           "layers.0.attn.attn_sink.weight",
+                           "layers.0.embed.weight",
+                           "layers.0.ffn.experts.8.w1.weight",
+                           "layers.0.ffn.experts.*.w1.weight",
+                           "layers.0.ffn.experts.w1.weight",
+                           "layers.0.attn.compressor.ape",
+                           "layers.0.ffn.gate.bias",
+                           "layers.4.ffn.gate.tid2eid",
+                           "xlm_head.weight",
+                           "norm.weights",
+                           "hc_head_fn.weight",
+                           "e_proj.weight"}) {
     CAPTURE(name);
     CHECK(parse_tensor_name(name, c).kind == NameKind::kUnknown);
   }
-  for (const char* name : {"mtp.0.embed.weight", "mtp.0.head.weight", "model.mtp.0.embed_tokens.weight", "mtp.1.norm.weight"}) {
+  for (const char* name :
+       {"mtp.0.embed.weight", "mtp.0.head.weight", "model.mtp.0.embed_tokens.weight", "mtp.1.norm.weight"}) {
     CAPTURE(name);
     CHECK(parse_tensor_name(name, c).kind == NameKind::kDraft);
   }
@@ -305,7 +324,8 @@ TEST_CASE("other formats of the same tensors") {
     for_each_tensor(original->config(), [&](const TableRow& row, int64_t layer, int64_t expert) {
       const Tensor& a = original->get(row.role, layer, expert);
       const Tensor& b = checkpoint->get(row.role, layer, expert);
-      askew += reinterpret_cast<uintptr_t>(b.data) % std::max<size_t>(1, static_cast<size_t>(dtype_bits(b.dtype) / 8)) != 0;
+      askew +=
+          reinterpret_cast<uintptr_t>(b.data) % std::max<size_t>(1, static_cast<size_t>(dtype_bits(b.dtype) / 8)) != 0;
       different += std::memcmp(a.data, b.data, data_bytes(a.dtype, a.rows, a.cols)) != 0;
     });
     CHECK(askew == 0);

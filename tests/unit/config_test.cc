@@ -66,13 +66,15 @@ TEST_CASE("a config written and read again is the same") {
 
 TEST_CASE("what may be absent or null") {
   ConfigText text(micro());
-  for (const char* key : {"num_nextn_predict_layers", "num_hash_layers", "swiglu_limit", "bos_token_id", "eos_token_id",
-                          "expert_dtype", "quantization_config", "n_shared_experts", "norm_topk_prob", "rope_scaling"}) {
+  for (const char* key :
+       {"num_nextn_predict_layers", "num_hash_layers", "swiglu_limit", "bos_token_id", "eos_token_id", "expert_dtype",
+        "quantization_config", "n_shared_experts", "norm_topk_prob", "rope_scaling"}) {
     ConfigText without = text, null = text;
     CHECK_NOTHROW(parse_config(without.erase(key).text(), "config.json", false));
     CHECK_NOTHROW(parse_config(null.set(key, "null").text(), "config.json", false));
   }
-  const Config c = parse_config(ConfigText(text).erase("rope_scaling").erase("num_nextn_predict_layers").text(), "c", false);
+  const Config c =
+      parse_config(ConfigText(text).erase("rope_scaling").erase("num_nextn_predict_layers").text(), "c", false);
   CHECK_FALSE(c.yarn.on);
   CHECK(c.mtp_layers == 0);
   CHECK(c.ratios.size() == 3);
@@ -81,12 +83,32 @@ TEST_CASE("what may be absent or null") {
 
 TEST_CASE("every other key is needed, and its absence is said") {
   const ConfigText text(micro());
-  for (const char* key :
-       {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "head_dim", "qk_rope_head_dim",
-        "q_lora_rank", "o_lora_rank", "o_groups", "sliding_window", "compress_ratios", "rope_theta", "compress_rope_theta",
-        "index_n_heads", "index_head_dim", "index_topk", "n_routed_experts", "num_experts_per_tok",
-        "moe_intermediate_size", "scoring_func", "routed_scaling_factor", "hc_mult", "hc_sinkhorn_iters", "hc_eps",
-        "rms_norm_eps", "max_position_embeddings"}) {
+  for (const char* key : {"vocab_size",
+                          "hidden_size",
+                          "num_hidden_layers",
+                          "num_attention_heads",
+                          "head_dim",
+                          "qk_rope_head_dim",
+                          "q_lora_rank",
+                          "o_lora_rank",
+                          "o_groups",
+                          "sliding_window",
+                          "compress_ratios",
+                          "rope_theta",
+                          "compress_rope_theta",
+                          "index_n_heads",
+                          "index_head_dim",
+                          "index_topk",
+                          "n_routed_experts",
+                          "num_experts_per_tok",
+                          "moe_intermediate_size",
+                          "scoring_func",
+                          "routed_scaling_factor",
+                          "hc_mult",
+                          "hc_sinkhorn_iters",
+                          "hc_eps",
+                          "rms_norm_eps",
+                          "max_position_embeddings"}) {
     const std::string message = refusal(ConfigText(text).erase(key).text(), Status::kCorrupt);
     CHECK_MESSAGE(contains(message, std::string(key) + ": expected, not found"), message);
   }
@@ -206,9 +228,10 @@ TEST_CASE("text that is not a config") {
   const std::string deep(100000, '[');
   for (const std::string& text :
        {std::string(), std::string("null"), std::string("[]"), std::string("{"), std::string("{\"a\":1,}"), deep,
-        "{\"a\":" + deep, std::string("{\"a\":01}"), std::string("{\"a\":\"\xff\"}"), std::string("{\"a\":\"\\ud800\"}"),
-        std::string("{\"a\":nul}"), std::string("{} x"), std::string("{\"a\" 1}"), std::string("{\"a\":1 \"b\":2}"),
-        std::string("{\"a\":\"\n\"}"), std::string("{\"a\":1e}"), std::string("{\"a\":-}"), std::string("{\"a\":\"\\u12\"}")}) {
+        "{\"a\":" + deep, std::string("{\"a\":01}"), std::string("{\"a\":\"\xff\"}"),
+        std::string("{\"a\":\"\\ud800\"}"), std::string("{\"a\":nul}"), std::string("{} x"), std::string("{\"a\" 1}"),
+        std::string("{\"a\":1 \"b\":2}"), std::string("{\"a\":\"\n\"}"), std::string("{\"a\":1e}"),
+        std::string("{\"a\":-}"), std::string("{\"a\":\"\\u12\"}")}) {
     CAPTURE(text.substr(0, 40));
     CHECK(contains(refusal(text, Status::kCorrupt), "JSON, byte"));
   }

@@ -136,7 +136,8 @@ TEST_CASE("a quantised weight whose rows are not whole blocks of 128") {
   c.q_rank = 96;
   const TempFolder folder;
   FolderWriter(c).write(folder.path());
-  CHECK(contains(refusal(folder.path(), Status::kUnsupported), "layers.0.attn.wq_b.weight: 96 columns; a quantised weight"));
+  CHECK(contains(refusal(folder.path(), Status::kUnsupported),
+                 "layers.0.attn.wq_b.weight: 96 columns; a quantised weight"));
 }
 
 TEST_CASE("one thing wrong with the files") {
@@ -165,7 +166,8 @@ TEST_CASE("one thing wrong with the files") {
     writer.index_extra.emplace_back("layers.9.norm.weight", FolderWriter::shard_name(0, 3));
     fresh();
     const std::string message = refusal(folder.path(), Status::kCorrupt);
-    CHECK(contains(message, "index.json: tensor layers.9.norm.weight: expected in shard model-00001-of-00003.safetensors"));
+    CHECK(contains(message,
+                   "index.json: tensor layers.9.norm.weight: expected in shard model-00001-of-00003.safetensors"));
   }
   SUBCASE("the index lists a tensor twice") {
     writer.index_extra.emplace_back(writer.tensors.front().name, FolderWriter::shard_name(0, 3));
@@ -173,8 +175,8 @@ TEST_CASE("one thing wrong with the files") {
     CHECK(contains(refusal(folder.path(), Status::kCorrupt), "listed twice"));
   }
   SUBCASE("the index leads out of the folder") {
-    for (const char* name : {"../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "a\\\\b", "C:x", ".hidden",
-                             "a\\u0000b"}) {
+    for (const char* name : {"../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "a\\\\b", "C:x",
+                             ".hidden", "a\\u0000b"}) {
       CAPTURE(name);
       writer.index_extra = {{"x", name}};
       fresh();
@@ -208,7 +210,7 @@ TEST_CASE("one thing wrong with the files") {
 }
 
 TEST_CASE("a scale that is too much to look for at open is found by verify and by whoever asks") {
-  // Thirty times the experts of Flash's width: their scales pass kScanLimit, and the file is one hole but for a page.
+  // 128 experts of Flash's width have 100 MB of scales, more than kScanLimit; the file is one hole but for a page.
   Config c = with_layers(published_config("flash"), 1);
   c.experts = 128;
   c.vocab = 128;
