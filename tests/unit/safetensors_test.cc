@@ -105,7 +105,8 @@ TEST_CASE("headers that are not") {
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[9223372036854775800,9223372036854775807]}})", "leave"},
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
        "tensor a: two tensors of this name"},
-      {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"\u0061":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+      {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]})"
+       R"(,"\u0061":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
        "tensor a: two tensors of this name"},
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[3,7]}})",
        "tensor b: its bytes [3, 7] overlap those of a, [0, 4]"},
