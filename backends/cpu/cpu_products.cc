@@ -59,21 +59,33 @@ void CpuBackend::multiply(float* y, int64_t y_stride, const WeightView& w, Forma
   const bool bf16 = k_.bf16_tiles && format != kFormatF32;
   const auto dot = bf16 ? k_.dot_bf16 : k_.dot_f32;
   const bool as_it_lies = w.cols % kPad == 0 && (bf16 ? format == kFormatBF16 : format == kFormatF32);
-  // With few input rows a tile is used up at once and should not leave the first cache; with many it is the input
-  // that moves, and a taller tile meets each piece of it more often.
-  const int64_t height = rows <= 32 ? 8 : kTileRows;
   void* tile = scratch.tile.as<void>();
-  for (int64_t i = 0; i < count; i += height) {
-    const int64_t tall = std::min(height, count - i);
-    for (int64_t col = 0; col < w.cols; col += kTileCols) {
-      const int64_t cols = std::min(kTileCols, w.cols - col), wide = (cols + kPad - 1) / kPad * kPad;
-      const void* from = tile;
-      if (as_it_lies) {
-        from = w.data + (first + i) * w.row_bytes + col * (bf16 ? 2 : 4);
-      } else if (!k_.widen[format](tile, wide, w, first + i, tall, col, cols)) {
-        return direct();
+  const auto piece = [&](int64_t i, int64_t tall, int64_t col) {
+    const int64_t cols = std::min(kTileCols, w.cols - col), wide = (cols + kPad - 1) / kPad * kPad;
+    const void* from = tile;
+    if (as_it_lies) {
+      from = w.data + (first + i) * w.row_bytes + col * (bf16 ? 2 : 4);
+    } else if (!k_.widen[format](tile, wide, w, first + i, tall, col, cols)) {
+      return false;
+    }
+    dot(y + i, y_stride, from, as_it_lies ? w.cols : wide, tall, x, rows, col, wide, col > 0);
+    return true;
+  };
+  // A tile fits the first cache. With few input rows the weight is what streams: its rows are read end to end. With
+  // many the input is, and its columns of a tile stay in the second cache while the weight's tiles pass.
+  const bool few = rows <= 32;
+  const int64_t height = bf16 && !few ? 16 : 8;
+  if (few) {
+    for (int64_t i = 0; i < count; i += height) {
+      for (int64_t col = 0; col < w.cols; col += kTileCols) {
+        if (!piece(i, std::min(height, count - i), col)) return direct();
       }
-      dot(y + i, y_stride, from, as_it_lies ? w.cols : wide, tall, x, rows, col, wide, col > 0);
+    }
+    return;
+  }
+  for (int64_t col = 0; col < w.cols; col += kTileCols) {
+    for (int64_t i = 0; i < count; i += height) {
+      if (!piece(i, std::min(height, count - i), col)) return direct();
     }
   }
 }

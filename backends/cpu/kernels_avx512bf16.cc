@@ -87,6 +87,10 @@ inline __m256i load_part32(const void* p, int64_t bytes) {
   return _mm256_maskz_loadu_epi8(bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << bytes) - 1, p);
 }
 
+// The rows that come after those in hand: the hardware's own prefetch stops at every page, which is one or two rows.
+// Past the last row this names memory that is not ours; a prefetch of it does nothing.
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
 // ----------------------------------------------------------------------------------------------------------- direct
 
 template <int R, int M>
@@ -108,6 +112,7 @@ void e4m3_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, c
       for (int m = 0; m < M; ++m) x0[m] = load(x[m] + c + 64 * g), x1[m] = load(x[m] + c + 64 * g + 32);
       for (int r = 0; r < R; ++r) {
         __m512i even, odd;
+        prefetch(p[r] + c + 64 * g + R * w.row_bytes);
         table.widen(codes(p[r] + c + 64 * g, w.cols - c - 64 * g), even, odd);
         for (int m = 0; m < M; ++m) sum[r][m] = dp(dp(g == 0 ? v_zero() : sum[r][m], even, x0[m]), odd, x1[m]);
       }
@@ -150,6 +155,7 @@ void fp4_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, co
       for (int m = 0; m < M; ++m) x0[m] = load(x[m] + c + i), x1[m] = load(x[m] + c + i + 32);
       for (int r = 0; r < R; ++r) {
         __m512i even, odd;
+        if (i % 128 == 0) prefetch(p[r] + (c + i) / 2 + R * w.row_bytes);
         table.widen(bytes(p[r] + (c + i) / 2, (cols - i) / 2), even, odd);
         const V scale = _mm512_castsi512_ps(_mm512_permutexvar_epi32(spread, scales[r]));
         for (int m = 0; m < M; ++m) {

@@ -177,6 +177,12 @@ static void e4m3_rows(float* y, int64_t y_stride, const WeightView& w, int64_t r
     V sum[R][M];
     for (int r = 0; r < R; ++r)
       for (int m = 0; m < M; ++m) sum[r][m] = v_zero();
+    // The hardware's own prefetch stops at every page, which is one or two rows: ask for the rows after those in hand.
+    // Past the last row the address is not ours; a prefetch of it does nothing.
+    for (int r = 0; r < R; ++r) {
+      __builtin_prefetch(p[r] + c + R * w.row_bytes);
+      __builtin_prefetch(p[r] + c + R * w.row_bytes + 64);
+    }
     for (int64_t i = 0; i < 128; i += kLanes) {
       V a[M];
       for (int m = 0; m < M; ++m) a[m] = v_load(x[m] + c + i);
@@ -207,6 +213,7 @@ static void fp4_rows(float* y, int64_t y_stride, const WeightView& w, int64_t ro
   for (int64_t c = 0; c < w.cols; c += 32) {
     for (int r = 0; r < R; ++r) {
       V v[32 / kLanes];
+      if (c % 128 == 0) __builtin_prefetch(p[r] + c / 2 + R * w.row_bytes);
       v_fp4(v, p[r] + c / 2);
       const V scale = v_set(e8m0(s[r][c / 32]));
       for (int m = 0; m < M; ++m) {
@@ -375,11 +382,21 @@ static void dot_block(float* y, int64_t y_stride, const float* w, int64_t w_stri
   for (int r = 0; r < R; ++r)
     for (int m = 0; m < M; ++m) sum[r][m] = v_zero();
   for (int64_t c = 0; c < cols; c += kLanes) {
-    V v[R];
-    for (int r = 0; r < R; ++r) v[r] = v_load(w + r * w_stride + c);
-    for (int m = 0; m < M; ++m) {
-      const V b = v_load(a[m] + c);
-      for (int r = 0; r < R; ++r) sum[r][m] = v_fma(v[r], b, sum[r][m]);
+    // The fewer vectors of the two sides stay in registers while the others pass.
+    if constexpr (M < R) {
+      V b[M];
+      for (int m = 0; m < M; ++m) b[m] = v_load(a[m] + c);
+      for (int r = 0; r < R; ++r) {
+        const V v = v_load(w + r * w_stride + c);
+        for (int m = 0; m < M; ++m) sum[r][m] = v_fma(v, b[m], sum[r][m]);
+      }
+    } else {
+      V v[R];
+      for (int r = 0; r < R; ++r) v[r] = v_load(w + r * w_stride + c);
+      for (int m = 0; m < M; ++m) {
+        const V b = v_load(a[m] + c);
+        for (int r = 0; r < R; ++r) sum[r][m] = v_fma(v[r], b, sum[r][m]);
+      }
     }
   }
   for (int m = 0; m < M; ++m) {
@@ -390,8 +407,8 @@ static void dot_block(float* y, int64_t y_stride, const float* w, int64_t w_stri
   }
 }
 
-constexpr int kDotRows = kLanes == 16 ? 4 : kLanes == 8 ? 3 : 2;   // weight rows x input rows in registers
-constexpr int kDotInputs = kLanes == 16 ? 6 : kLanes == 8 ? 4 : 2;
+constexpr int kDotRows = kLanes >= 8 ? 4 : 2;  // weight rows x input rows whose sums are registers
+constexpr int kDotInputs = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 2;
 
 template <int M>
 static void dot_inputs(float* y, int64_t y_stride, const float* w, int64_t w_stride, int64_t count,
