@@ -45,7 +45,8 @@ void Block::grow(int64_t bytes) {
   if (block == nullptr) fail(Status::kOutOfMemoryHost, "cpu backend: cannot allocate {} bytes", bytes);
   std::free(block_);
   block_ = block;
-  data_ = static_cast<uint8_t*>(block) + (kAlign - static_cast<int64_t>(reinterpret_cast<uintptr_t>(block) % kAlign)) % kAlign;
+  data_ = static_cast<uint8_t*>(block) +
+          (kAlign - static_cast<int64_t>(reinterpret_cast<uintptr_t>(block) % kAlign)) % kAlign;
   bytes_ = bytes;
 }
 

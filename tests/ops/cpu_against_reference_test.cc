@@ -259,8 +259,9 @@ TEST_CASE("logits and project_out") {
     CAPTURE(rows);
     const int64_t heads = 3, dim = 192, groups = 3, rank = 96, hidden = 192;
     const std::vector<bf16> o = random_bf16(rows * heads * dim), x = random_bf16(rows * hidden);
-    const TestWeight wo_a(DType::kF8E4M3, groups * rank, heads * dim / groups), wo_b(DType::kF8E4M3, hidden, groups * rank),
-        plain(DType::kBF16, groups * rank, heads * dim / groups), head(DType::kBF16, 1000, hidden);
+    const TestWeight wo_a(DType::kF8E4M3, groups * rank, heads * dim / groups),
+        wo_b(DType::kF8E4M3, hidden, groups * rank), plain(DType::kBF16, groups * rank, heads * dim / groups),
+        head(DType::kBF16, 1000, hidden);
     against_reference(
         [&](Bench& b) {
           const Mat out = b.rig.mat(DType::kF32, rows, 1000);
@@ -301,7 +302,8 @@ TEST_CASE("residual streams") {
             head.fn = ready(b, head_fn);
             const Mat last = b.rig.mat(DType::kBF16, rows, n);
             b.backend->hc_head(last, in, head);
-            const Mat merged = b.rig.mat(DType::kBF16, rows, m * n), rows_y = b.rig.put(DType::kBF16, rows, n, y.data());
+            const Mat merged = b.rig.mat(DType::kBF16, rows, m * n),
+                      rows_y = b.rig.put(DType::kBF16, rows, n, y.data());
             b.backend->merge(merged, rows_y, b.rig.put(DType::kBF16, rows, m * n, h.data()));
             const Mat normed = b.rig.mat(DType::kBF16, rows, n);
             b.backend->norm(normed, rows_y, hc.norm, 1e-6f);
@@ -312,7 +314,8 @@ TEST_CASE("residual streams") {
       against_reference(
           [&](Bench& b) {
             const Mat in = b.rig.put(DType::kBF16, rows, m * n, X.data());
-            b.backend->hc_post(in, b.rig.put(DType::kBF16, rows, n, y.data()), b.rig.put(DType::kF32, rows, 20, mix.data()));
+            b.backend->hc_post(in, b.rig.put(DType::kBF16, rows, n, y.data()),
+                               b.rig.put(DType::kF32, rows, 20, mix.data()));
             return floats(b, {in});
           },
           Exactness::kBF16, 1e-5f);
@@ -386,7 +389,9 @@ Outputs attention(Bench& b, const Shape& s, const std::vector<std::vector<int64_
     }
     const Cache cache{runs, 0};
     const auto bf = [&](int64_t cols) { return b.rig.put(DType::kBF16, rows, cols, random_bf16(rows * cols).data()); };
-    const auto f32 = [&](int64_t cols) { return b.rig.put(DType::kF32, rows, cols, random_floats(rows * cols).data()); };
+    const auto f32 = [&](int64_t cols) {
+      return b.rig.put(DType::kF32, rows, cols, random_floats(rows * cols).data());
+    };
     const Mat table = b.rig.rope_table(positions, f);
     Append append;
     append.norm = ready(b, norm);
@@ -429,7 +434,11 @@ TEST_CASE("attention, compressor and indexer over several sequences and steps") 
   const std::vector<std::vector<int64_t>> lengths = {{129, 5}, {1, 1}, {1, 300}, {17, 0}, {3, 64}, {127, 1}, {1, 2}};
   // A flip in a stored key moves what attends to it, so a few elements may be off by more than a step.
   SUBCASE("window only, 3 heads of 192") {
-    against_reference([&](Bench& b) { return attention(b, {0, 3, 192, 0, 0, 64}, lengths, 1); }, Exactness::kBF16, 0.02f);
+    against_reference(
+        [&](Bench& b) {
+          return attention(b, {0, 3, 192, 0, 0, 64}, lengths, 1);
+        },
+        Exactness::kBF16, 0.02f);
   }
   SUBCASE("CSA, 8 heads of 512") {
     against_reference([&](Bench& b) { return attention(b, {4, 8, 512, 128, 20, 128}, lengths, 2); }, Exactness::kBF16,
@@ -452,7 +461,8 @@ TEST_CASE("the indexer's order: falling score, ties by lower index") {
   const std::vector<bf16> q = random_bf16(heads * 128), w = random_bf16(heads);
   std::vector<float> k, z(static_cast<size_t>(rows) * 256, 0.0f);
   const std::vector<float> pattern = random_floats(7 * 256);
-  for (int64_t t = 0; t < rows; ++t) k.insert(k.end(), pattern.begin() + t / 4 % 7 * 256, pattern.begin() + (t / 4 % 7 + 1) * 256);
+  for (int64_t t = 0; t < rows; ++t)
+    k.insert(k.end(), pattern.begin() + t / 4 % 7 * 256, pattern.begin() + (t / 4 % 7 + 1) * 256);
   const TestWeight norm(DType::kBF16, 1, 128);
   TestWeight ape(DType::kF32, 4, 256);
   against_reference(
@@ -510,7 +520,9 @@ TEST_CASE("routing and experts") {
               } else {
                 g.bias = ready(b, bias);
               }
-              g.scoring = rows % 3 == 0 ? Scoring::kSoftmax : rows % 3 == 1 ? Scoring::kSqrtSoftplus : Scoring::kSigmoid;
+              g.scoring = rows % 3 == 0   ? Scoring::kSoftmax
+                          : rows % 3 == 1 ? Scoring::kSqrtSoftplus
+                                          : Scoring::kSigmoid;
               g.scale = 1.5f;
               const Route route{b.rig.mat(DType::kI32, rows, k), b.rig.mat(DType::kF32, rows, k)};
               const Mat in = b.rig.put(DType::kBF16, rows, n, x.data()), y = b.rig.mat(DType::kBF16, rows, n);
