@@ -1,6 +1,7 @@
 #include "lib/backend/host_state.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -10,6 +11,7 @@ namespace dsv4 {
 namespace {
 
 constexpr size_t kAlign = 64;
+constexpr size_t kTooMany = SIZE_MAX / 2;  // bytes: no allocation is that large, and sums up to here do not wrap
 
 size_t aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
@@ -32,9 +34,12 @@ struct Plan {
 
 Plan make_plan(const StateShape& shape) {
   Plan plan;
-  const auto take = [&](int64_t bytes) {
+  // The size comes from a host's wishes (context, rows), so that it must saturate rather than wrap.
+  const auto take = [&](int64_t rows, int64_t row_bytes) {
     const size_t at = plan.bytes;
-    plan.bytes += aligned(static_cast<size_t>(bytes));
+    const auto n = static_cast<size_t>(rows), size = static_cast<size_t>(row_bytes);
+    const bool fits = size == 0 || n <= (kTooMany - at) / size;
+    plan.bytes = fits ? std::min(at + aligned(n * size), kTooMany) : kTooMany;
     return at;
   };
   for (const LayerShape& s : shape.layers) {
@@ -44,19 +49,19 @@ Plan make_plan(const StateShape& shape) {
     p.layer.index = {s.index_dim};
     p.layer.ring = shape.window + shape.max_rows + kRollback;
     p.layer.entries = s.ratio != 0 ? shape.context / s.ratio : 0;
-    p.window = take(p.layer.ring * p.layer.kv.stride());
-    p.compressed = take(p.layer.entries * p.layer.kv.stride());
+    p.window = take(p.layer.ring, p.layer.kv.stride());
+    p.compressed = take(p.layer.entries, p.layer.kv.stride());
     if (s.ratio != 0) {
-      p.tail = take(Tail::bytes(tail_span(s.ratio), tail_width(s.ratio, s.head_dim)));
+      p.tail = take(1, Tail::bytes(tail_span(s.ratio), tail_width(s.ratio, s.head_dim)));
     }
     if (s.index_dim != 0) {
-      p.index_rows = take(p.layer.entries * p.layer.index.stride());
-      p.index_tail = take(Tail::bytes(tail_span(s.ratio), tail_width(s.ratio, s.index_dim)));
+      p.index_rows = take(p.layer.entries, p.layer.index.stride());
+      p.index_tail = take(1, Tail::bytes(tail_span(s.ratio), tail_width(s.ratio, s.index_dim)));
     }
     plan.layers.push_back(p);
   }
-  plan.carry = take(RecentRows::bytes(kCarrySpan, 2 * shape.carry));
-  plan.no_carry = take(2 * shape.carry);
+  plan.carry = take(1, RecentRows::bytes(kCarrySpan, 2 * shape.carry));
+  plan.no_carry = take(1, 2 * shape.carry);
   return plan;
 }
 
@@ -103,9 +108,10 @@ HostState::HostState(const StateShape& shape) {
   const Plan plan = make_plan(shape);
   bytes_ = plan.bytes;
   // calloc leaves a large block untouched until it is written: a long context costs nothing before it is used.
-  memory_ = static_cast<uint8_t*>(std::calloc(1, bytes_ + kAlign));
+  if (bytes_ < kTooMany) memory_ = static_cast<uint8_t*>(std::calloc(1, bytes_ + kAlign));
   if (memory_ == nullptr) {
-    fail(Status::kOutOfMemoryHost, "session state: cannot allocate {} bytes for a context of {}", bytes_, shape.context);
+    fail(Status::kOutOfMemoryHost, "session state: cannot allocate {} bytes for a context of {}", bytes_,
+         shape.context);
   }
   uint8_t* base = memory_ + (kAlign - reinterpret_cast<uintptr_t>(memory_) % kAlign) % kAlign;
   layers_.reserve(plan.layers.size());

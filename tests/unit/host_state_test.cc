@@ -176,12 +176,12 @@ TEST_CASE("host state: the window ring holds the window beside a dropped step an
   }
 }
 
-TEST_CASE("host state: one that does not fit in memory is an error, not a crash") {
+TEST_CASE("host state: one that cannot fit in memory is an error, not a crash") {
   StateShape shape;
   shape.layers.assign(64, {4, 512, 64, 128});
   shape.window = 128;
   shape.max_rows = 512;
-  shape.context = int64_t{1} << 50;
+  shape.context = int64_t{1} << 61;  // bytes beyond what 64 bits can count
   try {
     HostState state(shape);
     FAIL("allocated");
