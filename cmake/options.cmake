@@ -33,5 +33,6 @@ function(dsv4_folder name)
   add_library(dsv4_${name} OBJECT ${ARGN})
   target_link_libraries(dsv4_${name} PRIVATE dsv4_options)
   target_compile_definitions(dsv4_${name} PRIVATE DSV4_BUILD)
+  set_target_properties(dsv4_${name} PROPERTIES UNITY_BUILD ${DSV4_UNITY})  # kernels with flags of their own stay apart
   set_property(GLOBAL APPEND PROPERTY DSV4_FOLDERS dsv4_${name})
 endfunction()

@@ -38,7 +38,7 @@ for stage in $stages; do
   say "$stage: build"
   case $stage in
     release) cmake --build --preset release --parallel "$jobs" ;;
-    asan) cmake --build --preset asan --parallel "$jobs" ;;
+    asan) cmake --build --preset asan --parallel "$jobs" --target sanitizer_tests ;;
     tsan) cmake --build --preset tsan --parallel "$jobs" --target thread_tests ;;
   esac
   say "$stage: test"
