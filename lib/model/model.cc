@@ -102,7 +102,13 @@ void Model::fetch_logits(Step& s, std::span<const Chunk> chunks) const {
     const Chunk& c = chunks[i];
     const Run& run = s.runs[i];
     if (c.all_logits != nullptr) logits_of(s, run.first_row, run.rows, weights_->hc_head, c.all_logits);
-    if (c.last_logits != nullptr) logits_of(s, run.first_row + run.rows - 1, 1, weights_->hc_head, c.last_logits);
+    if (c.last_logits == nullptr) continue;
+    if (c.all_logits != nullptr) {
+      const int64_t vocab = config().vocab;
+      std::copy_n(c.all_logits + (run.rows - 1) * vocab, vocab, c.last_logits);
+    } else {
+      logits_of(s, run.first_row + run.rows - 1, 1, weights_->hc_head, c.last_logits);
+    }
   }
 }
 

@@ -18,11 +18,16 @@ uint64_t fresh_seed() {
   return seed != 0 ? seed : 1;
 }
 
-class Clock {
+// Writes the seconds of its own lifetime, also when that ends with an exception.
+class Stopwatch {
  public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() { seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
 
  private:
+  double& seconds_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
@@ -114,7 +119,7 @@ void Turn::prepare() {
 }
 
 void Turn::prefill() {
-  const Clock clock;
+  const Stopwatch stopwatch(stats_.prefill_seconds);
   timeline_.evaluate(
       {},
       [&](int64_t done, int64_t total) {
@@ -125,7 +130,6 @@ void Turn::prefill() {
         return send(event) == HostAnswer::kContinue;
       },
       &session_.cancel_);
-  stats_.prefill_seconds = clock.seconds();
 }
 
 EndReason Turn::step() {
@@ -151,9 +155,8 @@ EndReason Turn::step() {
 }
 
 void Turn::decode() {
-  const Clock clock;
+  const Stopwatch stopwatch(stats_.decode_seconds);
   while (stats_.reason == EndReason::kNone) stats_.reason = step();
-  stats_.decode_seconds = clock.seconds();
 }
 
 void Turn::keep_message() {

@@ -1,7 +1,9 @@
 // The C interface as a host uses it, on the bundled model: errors, struct growth, conversations over turns, stop and
 // cancel, hosts that sample themselves, several threads.
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <thread>
