@@ -108,6 +108,7 @@ class Conversation:
     def __init__(self, rng, count, test=False):
         self.rng, self.count, self.test = rng, count, test
         self.segments, self.facts, self.tools, self.length = [], {}, [], 0
+        self.made_up, self.syllables = 0.5, (2, 2, 3, 3, 4)     # names: share of made-up ones, how long those are
         self.horizon = 0                         # a question about a fact may be put off until this length
         self.add(BOS, 0.0)
 
@@ -139,6 +140,10 @@ class Conversation:
         self.add(text + EOS, 0.6, key)
         return text
 
+    def name(self):
+        made_up = self.rng.random() >= 1 - self.made_up
+        return made_up_name(self.rng, self.syllables) if made_up else self.rng.choice(NAMES)
+
     def pick(self, draw, *label):
         """A draw that is held out exactly when the conversation is a test."""
         while True:
@@ -147,13 +152,9 @@ class Conversation:
                 return value
 
 
-def made_up_name(rng):
-    """Two to four syllables: several tokens that no list knows, which only copying can bring back."""
-    return "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((2, 2, 3, 3, 4)))).capitalize()
-
-
-def any_name(rng):
-    return rng.choice(NAMES) if rng.random() < 0.5 else made_up_name(rng)
+def made_up_name(rng, lengths=(2, 2, 3, 3, 4)):
+    """Some syllables: several tokens that no list knows, which only copying can bring back."""
+    return "".join(rng.choice(SYLLABLES) for _ in range(rng.choice(lengths))).capitalize()
 
 
 def any_city(rng):
@@ -233,7 +234,7 @@ def turn_tell(talk, think, kind=None):
         return turn_add(talk, think)
     kind = kind or rng.choice(free)
     draw = {"colour": lambda: rng.choice(COLOURS), "number": lambda: str(rng.randrange(10, 1000)),
-            "city": lambda: any_city(rng)}.get(kind, lambda: any_name(rng))
+            "city": lambda: any_city(rng)}.get(kind, talk.name)
     value = talk.pick(draw, "fact", kind)
     forms = {"name": ["My name is {v}.", "I am called {v}."], "colour": ["My favourite colour is {v}."],
              "number": ["My lucky number is {v}."], "city": ["I live in {v}.", "My home is in {v}."]}
@@ -354,8 +355,8 @@ def training_conversation(rng, count, target, tools=False):
 
 
 SKILLS = ["greeting", "add think", "add non-think", "repeat", "fact 100", "fact 600", "fact 900", "fact 100 think",
-          "fact 600 think", "tool call think", "tool call non-think", "tool result", "tool result think",
-          "add think preview max", "add think 0731 high", "add think 0731 max"]
+          "fact 600 think", "fact 100 made-up", "fact 600 made-up", "tool call think", "tool call non-think",
+          "tool result", "tool result think", "add think preview max", "add think 0731 high", "add think 0731 max"]
 
 
 class Probe(NamedTuple):
@@ -390,6 +391,10 @@ def probe(rng, count, skill):
         answer = turn_tool(talk, think, stop_at_call="call" in skill)
     elif skill.startswith("fact"):
         kind, distance = rng.choice(KINDS), int(skill.split()[1])
+        if "made-up" in skill:
+            talk.made_up = 1.0
+        else:                       # fewer and shorter than in training: everyday names are what people tell
+            talk.made_up, talk.syllables = 0.3, (2, 2, 3)
         turn_tell(talk, False, kind)
         fill(talk, distance - 25)
         answer = turn_ask(talk, think, kind)
