@@ -26,6 +26,8 @@ if(sanitize)
   target_compile_options(dsv4_options INTERFACE -fsanitize=${sanitize} -fno-sanitize-recover=all
                                                 -fno-omit-frame-pointer)
   target_link_options(dsv4_options INTERFACE -fsanitize=${sanitize})
+  # C programs are linked as C++: over an instrumented C++ library they need that half of the sanitizers' runtime.
+  set(CMAKE_C_LINK_EXECUTABLE ${CMAKE_CXX_LINK_EXECUTABLE})
 endif()
 
 # dsv4_folder(name source...): object library dsv4_<name>. Its objects go into the shared and the static library.
