@@ -13,6 +13,7 @@
 namespace dsv4::cpu {
 
 void CpuBackend::query(Mat q, Mat rope, const Query& options) {
+  const FloatMode mode;
   const int64_t d = options.head_dim, pairs = rope.cols / 2;
   const float root = 1.0f / std::sqrt(static_cast<float>(d));
   check(d * 4, threads_[0].row, "query head");
@@ -40,6 +41,7 @@ void CpuBackend::query(Mat q, Mat rope, const Query& options) {
 }
 
 void CpuBackend::append(const Cache& cache, Mat kv, Mat rope, const Append& options) {
+  const FloatMode mode;
   const int64_t d = kv.cols, pairs = rope.cols / 2;
   check(d * 4 * 2, threads_[0].row, "key/value row");
   for (const Run& run : cache.runs) {
@@ -115,6 +117,7 @@ void CpuBackend::attend_heads(const Seen& seen, Mat o, Mat q, int64_t row, const
 }
 
 void CpuBackend::attend(Mat o, const Cache& cache, Mat q, Mat top, Mat rope, const Attention& options) {
+  const FloatMode mode;
   const int64_t wide = (options.head_dim + 15) / 16 * 16;
   check(kHeadBlock * wide * 4, threads_[0].query, "attention head");
   // Few rows: a block of heads for every thread. Many: whole rows.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -53,10 +54,19 @@ void Block::grow(int64_t bytes) {
 CpuBackend::CpuBackend(const CpuOptions& options)
     : k_(choose_kernels(options.isa)), pool_(options.threads > 0 ? options.threads : usable_cores()) {
   threads_.resize(static_cast<size_t>(pool_.size()));
+  for (int t = 0; t < pool_.size(); ++t) threads_[static_cast<size_t>(t)].thread = t;
+  // Workers inherit the mode of the thread that started them; the caller's is set by every verb.
+  pool_.run([](int thread) {
+    if (thread != 0) FloatMode::set_default();
+  });
+  if (std::string_view(k_.isa) == scalar_kernels().isa) return;  // the plain level is plain throughout
+  onednn_ = std::make_unique<OnednnMatmul>(pool_.size(), k_.bf16_tiles);
+  if (!onednn_->ready()) onednn_.reset();
 }
 
 std::string CpuBackend::description() const {
-  return fmt::format("cpu: {}, {} thread{}", k_.isa, pool_.size(), pool_.size() == 1 ? "" : "s");
+  return fmt::format("cpu: {}, {} thread{}{}", k_.isa, pool_.size(), pool_.size() == 1 ? "" : "s",
+                     onednn_ == nullptr ? "" : ", oneDNN " + cpu_onednn_version());
 }
 
 std::unique_ptr<Memory> CpuBackend::allocate(size_t bytes) { return std::make_unique<HostMemory>(bytes); }
@@ -96,13 +106,14 @@ void CpuBackend::reserve(const Limits& limits) {
   if (l.streams > kMaxStreams) fail(Status::kUnsupported, "{} residual streams: at most {}", l.streams, kMaxStreams);
   const int64_t widest = padded(std::max({l.inner, l.heads * l.head_dim, l.streams * l.hidden, l.hidden}));
   for (int form = 0; form < kXForms; ++form) {
-    packed_[form].grow(l.rows * (widest + std::max<int64_t>(l.heads, 1) * kPad) * (form == kXF32 ? 4 : k_.x_bytes));
+    packed_[form].grow(l.rows * (widest + std::max<int64_t>(l.heads, 1) * 2 * kPad) * (form == kXF32 ? 4 : k_.x_bytes));
+    if (onednn_ != nullptr && form != kXF32) blocked_[form].grow(packed_[form].bytes());
     pointers_[form].grow(l.rows * std::max<int64_t>(l.heads, 1) * static_cast<int64_t>(sizeof(void*)));
   }
   mixes_.grow(l.rows * std::max(l.streams * (l.streams + 2), l.experts) * 4);
 
   const int64_t picks = l.rows * (l.experts_per_token + 1);
-  hidden_stride_ = padded(std::max(l.expert_width, l.inner));
+  hidden_stride_ = padded(std::max(l.expert_width, l.inner)) + kPad;  // as packed_bytes()
   groups_.grow((l.experts + 1) * static_cast<int64_t>(sizeof(Group)));
   pick_row_.grow(picks * 4);
   pick_weight_.grow(picks * 4);
@@ -111,6 +122,7 @@ void CpuBackend::reserve(const Limits& limits) {
   pick_h_.grow(picks * static_cast<int64_t>(sizeof(void*)));
   hidden_.grow(picks * hidden_stride_ * 2);
   hidden_packed_.grow(picks * hidden_stride_ * 4);
+  if (onednn_ != nullptr) pick_blocked_.grow(picks * std::max(hidden_stride_, padded(l.hidden)) * k_.x_bytes);
   outputs_.grow(picks * l.hidden * 2);
 
   const int64_t head = (std::max(l.head_dim, l.index_dim) + 15) / 16 * 16;
@@ -119,6 +131,7 @@ void CpuBackend::reserve(const Limits& limits) {
   for (ThreadScratch& t : threads_) {
     t.tile.grow(kTileRows * kTileCols * 4);
     for (Block& s : t.sums) s.grow(kRowChunk * kTileRows * 4);
+    if (onednn_ != nullptr) t.turned.grow(kTileRows * kRowChunk * 4);
     t.row.grow(4 * head * 4);
     t.query.grow(std::max(kHeadBlock * head, (l.index_dim + 1) * index_heads) * 4);
     t.output.grow(kHeadBlock * head * 4);

@@ -65,6 +65,7 @@ void pick_experts(int32_t* picked, const float* s, const Weight& bias, int64_t e
 }  // namespace
 
 void CpuBackend::route(const Route& out, Mat x, Mat tokens, const Gate& gate) {
+  const FloatMode mode;
   if (x.rows == 0) return;
   const int64_t experts = gate.weight.rows, k = out.experts.cols;
   if (k > 64) fail(Status::kInternal, "cpu backend: {} experts per token: at most 64", k);
@@ -101,7 +102,7 @@ void CpuBackend::group_rows(const Route& route, int64_t rows, const Experts& exp
   int32_t* pick_row = pick_row_.as<int32_t>();
   float* pick_weight = pick_weight_.as<float>();
   int32_t* pick_of = pick_of_.as<int32_t>();
-  for (int64_t e = 0; e < count; ++e) groups[e] = {&experts.routed[static_cast<size_t>(e)], 0, 0};
+  for (int64_t e = 0; e < count; ++e) groups[e] = {&experts.routed[static_cast<size_t>(e)], 0, 0, nullptr};
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < k; ++i) ++groups[route.experts.row<int32_t>(r)[i]].count;
   }
@@ -124,22 +125,48 @@ void CpuBackend::group_rows(const Route& route, int64_t rows, const Experts& exp
     pick_row[first + r] = static_cast<int32_t>(r);
     pick_weight[first + r] = 1.0f;
   }
-  groups[count] = {&experts.shared, first, rows};
+  groups[count] = {&experts.shared, first, rows, nullptr};
   group_count_ = std::remove_if(groups, groups + count + 1, [](const Group& g) { return g.count == 0; }) - groups;
 }
 
-// Rows [tile, tile + kTileRows) of w1 and w3 with all the expert's picks, to the same columns of h.
+int64_t CpuBackend::tile_height(const Group& group) const { return onednn_takes(group.count) ? kTileRows : kUnitRows; }
+
+// oneDNN wants an expert's input rows at even distances. Their copies lie where packed h will, which comes later.
+void CpuBackend::gather_inputs(Group& group, XForm form, int64_t cols) {
+  const int64_t bytes = packed_bytes(form, cols);
+  if (form == kXF32 || !onednn_takes(group.count)) return;
+  if ((group.first + group.count) * bytes > hidden_packed_.bytes()) return;
+  const void** x0 = pick_x_[0].as<const void*>();
+  const void** x1 = pick_x_[1].as<const void*>();
+  const int32_t* row = pick_row_.as<int32_t>() + group.first;
+  if (row[group.count - 1] - row[0] != group.count - 1) {  // else they rise by one: the shared expert
+    each_row(group.count, bytes / 2, [&](int64_t i, int) {
+      const int64_t pick = group.first + i;
+      uint8_t* to = hidden_packed_.as<uint8_t>() + pick * bytes;
+      std::memcpy(to, x0[pick], static_cast<size_t>(bytes));
+      x0[pick] = x1[pick] = to;
+    });
+  }
+  block_group(group, x0, cols);
+}
+
+void CpuBackend::block_group(Group& group, const void* const* x, int64_t cols) {
+  const int64_t wide = (cols + kPad - 1) / kPad * kPad;
+  group.blocked = block_rows(pick_blocked_, group.first * wide * k_.x_bytes, x + group.first, group.count, cols);
+}
+
+// Some rows of w1 and w3, from `tile` on, with all the expert's picks, to the same columns of h.
 void CpuBackend::expert_hidden(int64_t tile, const Group& group, float limit, ThreadScratch& scratch) {
   const Expert& e = *group.expert;
-  const int64_t count = std::min(kTileRows, e.w1.rows - tile);
+  const int64_t count = std::min(tile_height(group), e.w1.rows - tile);
   float* g = scratch.sums[0].as<float>();
   float* u = scratch.sums[1].as<float>();
   for (int64_t done = 0; done < group.count; done += kRowChunk) {
     const int64_t pick = group.first + done, rows = std::min(kRowChunk, group.count - done);
-    multiply(g, kTileRows, view_of(e.w1), format_of(e.w1), tile, count, pick_x_[0].as<const void*>() + pick, rows,
-             scratch);
-    multiply(u, kTileRows, view_of(e.w3), format_of(e.w3), tile, count, pick_x_[1].as<const void*>() + pick, rows,
-             scratch);
+    const Inputs x0 = inputs_at(pick_x_[0].as<const void*>() + group.first, group.blocked, done, rows, e.w1.cols);
+    const Inputs x1 = inputs_at(pick_x_[1].as<const void*>() + group.first, group.blocked, done, rows, e.w3.cols);
+    multiply(g, kTileRows, view_of(e.w1), format_of(e.w1), tile, count, x0, scratch);
+    multiply(u, kTileRows, view_of(e.w3), format_of(e.w3), tile, count, x1, scratch);
     for (int64_t r = 0; r < rows; ++r) {
       k_.swiglu(hidden_row(pick + r) + tile, g + r * kTileRows, u + r * kTileRows,
                 pick_weight_.as<float>()[pick + r], limit, count);
@@ -147,14 +174,15 @@ void CpuBackend::expert_hidden(int64_t tile, const Group& group, float limit, Th
   }
 }
 
-// Rows [tile, tile + kTileRows) of w2 with all the expert's picks, to their outputs.
+// Some rows of w2, from `tile` on, with all the expert's picks, to their outputs.
 void CpuBackend::expert_output(int64_t tile, const Group& group, int64_t hidden, ThreadScratch& scratch) {
   const Weight& w2 = group.expert->w2;
-  const int64_t count = std::min(kTileRows, w2.rows - tile);
+  const int64_t count = std::min(tile_height(group), w2.rows - tile);
   float* sums = scratch.sums[0].as<float>();
   for (int64_t done = 0; done < group.count; done += kRowChunk) {
     const int64_t pick = group.first + done, rows = std::min(kRowChunk, group.count - done);
-    multiply(sums, kTileRows, view_of(w2), format_of(w2), tile, count, pick_h_.as<const void*>() + pick, rows, scratch);
+    const Inputs h = inputs_at(pick_h_.as<const void*>() + group.first, group.blocked, done, rows, w2.cols);
+    multiply(sums, kTileRows, view_of(w2), format_of(w2), tile, count, h, scratch);
     for (int64_t r = 0; r < rows; ++r) {
       k_.store_bf16(outputs_.as<uint16_t>() + (pick + r) * hidden + tile, sums + r * kTileRows, count);
     }
@@ -162,10 +190,11 @@ void CpuBackend::expert_output(int64_t tile, const Group& group, int64_t hidden,
 }
 
 void CpuBackend::experts(Mat y, Mat x, const Route& route, const Experts& experts) {
+  const FloatMode mode;
   if (x.rows == 0) return;
   const int64_t n = x.cols, k = route.experts.cols, picks = x.rows * (k + 1);
   group_rows(route, x.rows, experts);
-  const Group* groups = groups_.as<Group>();
+  Group* groups = groups_.as<Group>();
   check(picks * n * 2, outputs_, "expert outputs");
 
   // What every pick multiplies with: packed rows of x, in the form that its weights want.
@@ -181,6 +210,8 @@ void CpuBackend::experts(Mat y, Mat x, const Route& route, const Experts& expert
         to[p] = packed[form][pick_row_.as<int32_t>()[p]];
       }
     }
+    const XForm form = form_for(format_of(*inputs[0]), true);
+    if (form == form_for(format_of(*inputs[1]), true)) gather_inputs(groups[i], form, n);
     widest = std::max(widest, groups[i].expert->w1.rows);
   }
   if (widest > hidden_stride_) {
@@ -189,12 +220,14 @@ void CpuBackend::experts(Mat y, Mat x, const Route& route, const Experts& expert
 
   const auto each_tile = [&](auto rows_of, auto body) {
     int64_t tiles = 0;
-    const auto tiles_of = [&](const Group& g) { return (rows_of(*g.expert) + kTileRows - 1) / kTileRows; };
+    const auto tiles_of = [&](const Group& g) {
+      return (rows_of(*g.expert) + tile_height(g) - 1) / tile_height(g);
+    };
     for (int64_t i = 0; i < group_count_; ++i) tiles += tiles_of(groups[i]);
     share(tiles, [&](int64_t tile, int thread) {
       const Group* g = groups;
       for (; tile >= tiles_of(*g); ++g) tile -= tiles_of(*g);
-      body(tile * kTileRows, *g, threads_[static_cast<size_t>(thread)]);
+      body(tile * tile_height(*g), *g, threads_[static_cast<size_t>(thread)]);
     });
   };
   each_tile([](const Expert& e) { return e.w1.rows; },
@@ -202,7 +235,7 @@ void CpuBackend::experts(Mat y, Mat x, const Route& route, const Experts& expert
 
   const void** pointers = pick_h_.as<const void*>();
   for (int64_t i = 0; i < group_count_; ++i) {
-    const Group& g = groups[i];
+    Group& g = groups[i];
     const XForm form = form_for(format_of(g.expert->w2), true);
     each_row(g.count, g.expert->w1.rows, [&](int64_t p, int) {
       const int64_t pick = g.first + p;
@@ -210,6 +243,8 @@ void CpuBackend::experts(Mat y, Mat x, const Route& route, const Experts& expert
       k_.pack(form, to, hidden_row(pick), g.expert->w1.rows);
       pointers[pick] = to;
     });
+    g.blocked = nullptr;
+    if (form != kXF32 && onednn_takes(g.count)) block_group(g, pointers, g.expert->w1.rows);
   }
   each_tile([](const Expert& e) { return e.w2.rows; },
             [&](int64_t tile, const Group& g, ThreadScratch& s) { expert_output(tile, g, n, s); });

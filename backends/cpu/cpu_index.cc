@@ -103,6 +103,7 @@ void CpuBackend::compress_group(const Run& run, HostLayer& layer, Mat k, Mat z, 
 }
 
 void CpuBackend::compress(const Cache& cache, Mat k, Mat z, const Compressor& options) {
+  const FloatMode mode;
   check(options.width * 8, threads_[0].row, "compressed row");
   if (options.ratio * 2 > kMaxGroup || options.frequencies.cols > kMaxPairs) {
     fail(Status::kInternal, "cpu backend: ratio {}, {} rotary pairs", options.ratio, options.frequencies.cols);
@@ -146,6 +147,7 @@ void CpuBackend::index_range(float* scores, const HostLayer& layer, int64_t begi
 }
 
 void CpuBackend::index(Mat top, const Cache& cache, Mat q, Mat w, const Indexer& options) {
+  const FloatMode mode;
   const int64_t wide = (options.heads + 15) / 16 * 16;
   check((options.dim + 1) * wide * 4, threads_[0].query, "index query");
   check(kKeyTile * options.dim * 4, threads_[0].keys, "index keys");

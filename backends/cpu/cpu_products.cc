@@ -2,6 +2,7 @@
 // Input rows are packed once per call; then the weights' rows, of all products together, are shared out in units that
 // threads take one after the other: one barrier per call, and every thread streams whole runs of a weight's rows.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "backends/cpu/cpu_verbs.h"
@@ -28,9 +29,14 @@ XForm form_for(Format format, bool quantise) {
   return quantise ? kXQuantised : kXRaw;
 }
 
+// Rows lie kPad columns further apart than they are wide: at a distance of a power of two, as most widths are, rows
+// that are read side by side would throw each other out of the first cache.
+int64_t CpuBackend::packed_bytes(XForm form, int64_t cols) const {
+  return ((cols + kPad - 1) / kPad * kPad + kPad) * (form == kXF32 ? 4 : k_.x_bytes);
+}
+
 const void* CpuBackend::packed_row(XForm form, int64_t row, int64_t cols) const {
-  const int64_t bytes = (cols + kPad - 1) / kPad * kPad * (form == kXF32 ? 4 : k_.x_bytes);
-  return packed_[form].as<uint8_t>() + row * bytes;
+  return packed_[form].as<uint8_t>() + row * packed_bytes(form, cols);
 }
 
 const void* const* CpuBackend::pack(XForm form, Mat x) {
@@ -47,29 +53,105 @@ const void* const* CpuBackend::pack(XForm form, Mat x) {
   return pointers;
 }
 
+namespace {
+constexpr int64_t kLeastRows = 64;  // input rows from which on oneDNN is faster than our kernels
+constexpr int64_t kLeastTall = 32;  // and weight rows
+}  // namespace
+
+bool CpuBackend::onednn_takes(int64_t rows) const { return onednn_ != nullptr && rows >= kLeastRows; }
+
 void CpuBackend::multiply(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
-                          const void* const* x, int64_t rows, ThreadScratch& scratch) {
-  const auto direct = [&] {
-    for (int64_t m = 0; m < rows; m += kMaxDirect) {
-      k_.direct[format](y + m * y_stride, y_stride, w, first, count, x + m,
-                        static_cast<int>(std::min<int64_t>(rows - m, kMaxDirect)));
+                          Inputs x, ThreadScratch& scratch) {
+  if (multiply_onednn(y, y_stride, w, format, first, count, x, scratch)) return;
+  if (multiply_tiled(y, y_stride, w, format, first, count, x, scratch)) return;
+  multiply_direct(y, y_stride, w, format, first, count, x);
+}
+
+const void* CpuBackend::tile_of(const WeightView& w, Format format, int64_t first, int64_t count, int64_t col,
+                                int64_t cols, void* tile, int64_t* stride) const {
+  const bool bf16 = bf16_tile(format);
+  if (w.cols % kPad == 0 && format == (bf16 ? kFormatBF16 : kFormatF32)) {
+    *stride = w.cols;
+    return w.data + first * w.row_bytes + col * (bf16 ? 2 : 4);
+  }
+  *stride = (cols + kPad - 1) / kPad * kPad;
+  return k_.widen[format](tile, *stride, w, first, count, col, cols) ? tile : nullptr;
+}
+
+// Rows are blocked in pieces of kRowChunk, the last ones of a half and a quarter of it, so that few shapes occur; and
+// in parts of kTileCols columns, those of one piece one after the other.
+const uint8_t* CpuBackend::block_rows(const Block& to, int64_t offset, const void* const* x, int64_t rows,
+                                      int64_t cols) {
+  const int64_t whole = rows / kLeastRows * kLeastRows, element = k_.x_bytes;
+  const int64_t wide = (cols + kPad - 1) / kPad * kPad;
+  if (onednn_ == nullptr || whole == 0 || offset + whole * wide * element > to.bytes()) return nullptr;
+  const uint8_t* const* in = reinterpret_cast<const uint8_t* const*>(x);
+  const int64_t distance = in[1] - in[0];
+  if (distance < wide * element || distance % element != 0) return nullptr;
+  for (int64_t m = 1; m < rows; ++m) {
+    if (in[m] - in[m - 1] != distance) return nullptr;
+  }
+  std::atomic<bool> done{true};
+  const int64_t chunks = (whole + kRowChunk - 1) / kRowChunk, parts = (wide + kTileCols - 1) / kTileCols;
+  share(chunks * parts, [&](int64_t u, int thread) {
+    const int64_t col = u % parts * kTileCols, part = std::min(kTileCols, wide - col), begin = u / parts * kRowChunk;
+    const int64_t end = std::min(begin + kRowChunk, whole);
+    for (int64_t m = begin, piece = kRowChunk; m < end; m += piece) {
+      while (piece > end - m) piece /= 2;
+      uint8_t* out = to.as<uint8_t>() + offset + (m * wide + piece * col) * element;
+      if (!onednn_->block(thread, piece, part, distance / element, out, in[m] + col * element)) {
+        done.store(false, std::memory_order_relaxed);
+      }
     }
-  };
-  if (rows <= kMaxDirect) return direct();
-  const bool bf16 = k_.bf16_tiles && format != kFormatF32;
-  const auto dot = bf16 ? k_.dot_bf16 : k_.dot_f32;
-  const bool as_it_lies = w.cols % kPad == 0 && (bf16 ? format == kFormatBF16 : format == kFormatF32);
+  });
+  return done.load(std::memory_order_relaxed) ? to.as<uint8_t>() + offset : nullptr;
+}
+
+// What is left over of the rows goes to our own kernel, which reads the same tile. Weight rows are what oneDNN sees as
+// rows: its result is turned over at the end.
+bool CpuBackend::multiply_onednn(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first,
+                                 int64_t count, Inputs x, ThreadScratch& scratch) {
+  const bool bf16 = k_.bf16_tiles;
+  const int64_t whole = x.rows / kLeastRows * kLeastRows, element = k_.x_bytes;
+  if (x.blocked == nullptr || whole == 0 || count < kLeastTall) return false;
+  const int64_t all = (w.cols + kPad - 1) / kPad * kPad;
   void* tile = scratch.tile.as<void>();
+  float* turned = scratch.turned.as<float>();
+  for (int64_t col = 0; col < w.cols; col += kTileCols) {
+    const int64_t cols = std::min(kTileCols, w.cols - col), wide = (cols + kPad - 1) / kPad * kPad;
+    if (!k_.widen[format](tile, wide, w, first, count, col, cols)) return false;
+    for (int64_t m = 0, piece = kRowChunk; m < whole; m += piece) {
+      while (piece > whole - m) piece /= 2;
+      const MatmulShape shape{count, piece, wide, wide, kRowChunk, col > 0};
+      const uint8_t* in = x.blocked + (m * all + piece * col) * element;
+      if (!onednn_->multiply(scratch.thread, shape, turned + m, tile, in)) return false;
+    }
+    if (whole < x.rows) {
+      (bf16 ? k_.dot_bf16 : k_.dot_f32)(y + whole * y_stride, y_stride, tile, wide, count, x.x + whole, x.rows - whole,
+                                        col, wide, col > 0);
+    }
+  }
+  for (int64_t i = 0; i < count; i += 16) {  // a cache line of y at a time
+    const int64_t tall = std::min<int64_t>(16, count - i);
+    for (int64_t m = 0; m < whole; ++m) {
+      for (int64_t k = 0; k < tall; ++k) y[m * y_stride + i + k] = turned[(i + k) * kRowChunk + m];
+    }
+  }
+  return true;
+}
+
+bool CpuBackend::multiply_tiled(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first,
+                                int64_t count, Inputs x, ThreadScratch& scratch) {
+  const int64_t rows = x.rows;
+  if (rows <= kMaxDirect) return false;
+  const bool bf16 = bf16_tile(format);
+  const auto dot = bf16 ? k_.dot_bf16 : k_.dot_f32;
   const auto piece = [&](int64_t i, int64_t tall, int64_t col) {
     const int64_t cols = std::min(kTileCols, w.cols - col), wide = (cols + kPad - 1) / kPad * kPad;
-    const void* from = tile;
-    if (as_it_lies) {
-      from = w.data + (first + i) * w.row_bytes + col * (bf16 ? 2 : 4);
-    } else if (!k_.widen[format](tile, wide, w, first + i, tall, col, cols)) {
-      return false;
-    }
-    dot(y + i, y_stride, from, as_it_lies ? w.cols : wide, tall, x, rows, col, wide, col > 0);
-    return true;
+    int64_t stride = 0;
+    const void* tile = tile_of(w, format, first + i, tall, col, cols, scratch.tile.as<void>(), &stride);
+    if (tile != nullptr) dot(y + i, y_stride, tile, stride, tall, x.x, rows, col, wide, col > 0);
+    return tile != nullptr;
   };
   // A tile fits the first cache. With few input rows the weight is what streams: its rows are read end to end. With
   // many the input is, and its columns of a tile stay in the second cache while the weight's tiles pass.
@@ -78,24 +160,42 @@ void CpuBackend::multiply(float* y, int64_t y_stride, const WeightView& w, Forma
   if (few) {
     for (int64_t i = 0; i < count; i += height) {
       for (int64_t col = 0; col < w.cols; col += kTileCols) {
-        if (!piece(i, std::min(height, count - i), col)) return direct();
+        if (!piece(i, std::min(height, count - i), col)) return false;
       }
     }
-    return;
+    return true;
   }
   for (int64_t col = 0; col < w.cols; col += kTileCols) {
     for (int64_t i = 0; i < count; i += height) {
-      if (!piece(i, std::min(height, count - i), col)) return direct();
+      if (!piece(i, std::min(height, count - i), col)) return false;
     }
   }
+  return true;
+}
+
+void CpuBackend::multiply_direct(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first,
+                                 int64_t count, Inputs x) {
+  for (int64_t m = 0; m < x.rows; m += kMaxDirect) {
+    k_.direct[format](y + m * y_stride, y_stride, w, first, count, x.x + m,
+                      static_cast<int>(std::min<int64_t>(x.rows - m, kMaxDirect)));
+  }
+}
+
+Inputs CpuBackend::inputs_at(const void* const* x, const uint8_t* blocked, int64_t m, int64_t rows,
+                             int64_t cols) const {
+  const int64_t bytes = (cols + kPad - 1) / kPad * kPad * k_.x_bytes;
+  return {x + m, rows, blocked == nullptr ? nullptr : blocked + m * bytes};
 }
 
 void CpuBackend::run_tasks(std::span<const Task> tasks) {
   // A unit: some weight rows of one task. Small enough that all threads get some, whole groups of rows that the
-  // kernels take together.
+  // kernels take together. For oneDNN its height must not depend on the number of threads: it is free to sum tiles of
+  // different heights in different orders.
   int64_t total = 0;
   for (const Task& t : tasks) total += t.count;
-  const int64_t unit = std::clamp(total / (pool_.size() * 8) / 8 * 8, int64_t{8}, kTileRows);
+  const int64_t unit = onednn_takes(tasks.front().rows)
+                           ? (total >= 32 * kTileRows ? kTileRows : kUnitRows)
+                           : std::clamp(total / (pool_.size() * 8) / 8 * 8, int64_t{8}, kUnitRows);
   const auto units_of = [&](const Task& t) { return (t.count + unit - 1) / unit; };
   int64_t units = 0;
   for (const Task& t : tasks) units += units_of(t);
@@ -107,7 +207,8 @@ void CpuBackend::run_tasks(std::span<const Task> tasks) {
     float* sums = scratch.sums[0].as<float>();
     for (int64_t m = 0; m < t->rows; m += kRowChunk) {
       const int64_t rows = std::min(kRowChunk, t->rows - m);
-      multiply(sums, kTileRows, t->view, t->format, t->first + begin, count, t->x + m, rows, scratch);
+      const Inputs inputs = inputs_at(t->x, t->blocked, m, rows, t->view.cols);
+      multiply(sums, kTileRows, t->view, t->format, t->first + begin, count, inputs, scratch);
       for (int64_t r = 0; r < rows; ++r) {
         const float* from = sums + r * kTileRows;
         if (t->out.dtype == DType::kF32) {
@@ -121,8 +222,10 @@ void CpuBackend::run_tasks(std::span<const Task> tasks) {
 }
 
 void CpuBackend::linear(std::span<const Product> products, Mat x) {
+  const FloatMode mode;
   if (x.rows == 0) return;
   const void* const* packed[kXForms] = {};
+  const uint8_t* blocked[kXForms] = {};
   Task tasks[kMaxTasks];
   for (size_t done = 0; done < products.size();) {
     const size_t count = std::min(products.size() - done, size_t{kMaxTasks});
@@ -130,8 +233,11 @@ void CpuBackend::linear(std::span<const Product> products, Mat x) {
       const Product& p = products[done + i];
       const Format format = format_of(*p.weight);
       const XForm form = form_for(format, true);
-      if (packed[form] == nullptr) packed[form] = pack(form, x);
-      tasks[i] = {view_of(*p.weight), format, 0, p.weight->rows, packed[form], x.rows, p.out};
+      if (packed[form] == nullptr) {
+        packed[form] = pack(form, x);
+        blocked[form] = block_rows(blocked_[form], 0, packed[form], x.rows, x.cols);
+      }
+      tasks[i] = {view_of(*p.weight), format, 0, p.weight->rows, packed[form], x.rows, p.out, blocked[form]};
     }
     run_tasks({tasks, count});
     done += count;
@@ -139,12 +245,13 @@ void CpuBackend::linear(std::span<const Product> products, Mat x) {
 }
 
 void CpuBackend::project_out(Mat y, Mat low, Mat o, const Weight& wo_a, const Weight& wo_b, int64_t groups) {
+  const FloatMode mode;
   if (o.rows == 0) return;
   const int64_t width = o.cols / groups, rank = wo_a.rows / groups;
   const Format format = format_of(wo_a);
   const XForm form = form_for(format, false);
   // Each group's part of a row is packed as a row of its own, groups one after the other.
-  const int64_t bytes = (width + kPad - 1) / kPad * kPad * (form == kXF32 ? 4 : k_.x_bytes);
+  const int64_t bytes = packed_bytes(form, width);
   check(o.rows * groups * bytes, packed_[form], "attention output");
   check(o.rows * groups * static_cast<int64_t>(sizeof(void*)), pointers_[form], "attention output");
   uint8_t* packed = packed_[form].as<uint8_t>();
@@ -164,7 +271,8 @@ void CpuBackend::project_out(Mat y, Mat low, Mat o, const Weight& wo_a, const We
       Mat out = low;
       out.data = low.row<bf16>(0) + g * rank;
       out.cols = rank;
-      tasks[i] = {view_of(wo_a), format, g * rank, rank, pointers + g * o.rows, o.rows, out};
+      tasks[i] = {view_of(wo_a), format, g * rank, rank, pointers + g * o.rows, o.rows, out,
+                  block_rows(blocked_[form], g * o.rows * bytes, pointers + g * o.rows, o.rows, width)};
     }
     run_tasks({tasks, static_cast<size_t>(count)});
     done += count;
@@ -174,10 +282,13 @@ void CpuBackend::project_out(Mat y, Mat low, Mat o, const Weight& wo_a, const We
 }
 
 void CpuBackend::logits(Mat out, Mat x, const Weight& head) {
+  const FloatMode mode;
   if (x.rows == 0) return;
   const Format format = format_of(head);
   const XForm form = form_for(format, false);
-  const Task task{view_of(head), format, 0, head.rows, pack(form, x), x.rows, out};
+  const void* const* packed = pack(form, x);
+  const Task task{view_of(head), format, 0, head.rows, packed, x.rows, out,
+                  block_rows(blocked_[form], 0, packed, x.rows, x.cols)};
   run_tasks({&task, 1});
 }
 

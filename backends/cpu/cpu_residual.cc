@@ -61,6 +61,7 @@ double inverse_rms(double sum_squares, int64_t n, float eps) {
 }
 
 void CpuBackend::embed(Mat X, Mat tokens, const Weight& table) {
+  const FloatMode mode;
   const int64_t n = table.cols;
   for (int64_t r = 0; r < X.rows; ++r) {
     const int64_t token = *tokens.row<int32_t>(r);
@@ -105,6 +106,7 @@ void CpuBackend::mixes(Mat X, const HyperConnection& hc) {
 }
 
 void CpuBackend::hc_pre(Mat x, Mat mix, Mat X, const HyperConnection& hc) {
+  const FloatMode mode;
   const int64_t n = x.cols;
   const int m = static_cast<int>(X.cols / n), count = m * (m + 2);
   mixes(X, hc);
@@ -126,6 +128,7 @@ void CpuBackend::hc_pre(Mat x, Mat mix, Mat X, const HyperConnection& hc) {
 }
 
 void CpuBackend::hc_head(Mat x, Mat X, const HyperConnection& head) {
+  const FloatMode mode;
   const int64_t n = x.cols;
   const int m = static_cast<int>(X.cols / n);
   mixes(X, head);
@@ -143,6 +146,7 @@ void CpuBackend::hc_head(Mat x, Mat X, const HyperConnection& head) {
 }
 
 void CpuBackend::hc_post(Mat X, Mat y, Mat mix) {
+  const FloatMode mode;
   const int64_t n = y.cols;
   const int m = static_cast<int>(X.cols / n);
   each_row(X.rows, X.cols, [&](int64_t r, int) {
@@ -152,6 +156,7 @@ void CpuBackend::hc_post(Mat X, Mat y, Mat mix) {
 }
 
 void CpuBackend::norm(Mat y, Mat x, const Weight& weight, float eps) {
+  const FloatMode mode;
   each_row(x.rows, x.cols, [&](int64_t r, int) {
     const uint16_t* from = x.row<uint16_t>(r);
     weighted_norm(y.row<uint16_t>(r), from, x.cols, k_.sum_squares(from, x.cols), weight, eps);
@@ -159,6 +164,7 @@ void CpuBackend::norm(Mat y, Mat x, const Weight& weight, float eps) {
 }
 
 void CpuBackend::rope(Mat table, Mat positions, Mat frequencies) {
+  const FloatMode mode;
   const int64_t pairs = frequencies.cols;
   each_row(table.rows, 64 * pairs, [&](int64_t r, int) {
     const auto position = static_cast<float>(*positions.row<int32_t>(r));
@@ -172,6 +178,7 @@ void CpuBackend::rope(Mat table, Mat positions, Mat frequencies) {
 }
 
 void CpuBackend::carry(Mat previous, Mat X, std::span<const Run> runs) {
+  const FloatMode mode;
   const size_t bytes = static_cast<size_t>(X.cols) * 2;
   for (const Run& run : runs) {
     if (run.rows == 0) continue;
@@ -183,6 +190,7 @@ void CpuBackend::carry(Mat previous, Mat X, std::span<const Run> runs) {
 }
 
 void CpuBackend::merge(Mat X, Mat e, Mat h) {
+  const FloatMode mode;
   const int64_t n = e.cols;
   each_row(X.rows, X.cols, [&](int64_t r, int) {
     for (int64_t k = 0; k < X.cols; k += n) {

@@ -2,7 +2,8 @@
 // (embedding, hyper-connections, norms), attention, index (compressor and indexer), experts.
 //
 // Results do not depend on the number of threads: every output is summed by one thread, in an order that the kernels
-// fix. They do depend, in the order of FP32 sums, on whether few or many rows meet a weight (kernels.h: direct, tiled).
+// fix. They do depend, in the order of FP32 sums, on whether few or many rows meet a weight (kernels.h: direct, tiled;
+// onednn_matmul.h from some dozens on).
 #pragma once
 
 #include <atomic>
@@ -11,7 +12,9 @@
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/float_mode.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/onednn_matmul.h"
 #include "lib/backend/host_state.h"
 #include "lib/base/thread_pool.h"
 
@@ -43,6 +46,13 @@ class Block {
   int64_t bytes_ = 0;
 };
 
+// Packed input rows, and the same rows blocked for oneDNN: null if they are not.
+struct Inputs {
+  const void* const* x;
+  int64_t rows;
+  const uint8_t* blocked;
+};
+
 // One weight times packed rows: y[m][first + i]. `out` has a column for every row of the weight.
 struct Task {
   WeightView view;
@@ -52,9 +62,11 @@ struct Task {
   const void* const* x = nullptr;      // [rows]
   int64_t rows = 0;
   Mat out;
+  const uint8_t* blocked = nullptr;  // by block_rows()
 };
 
 constexpr int64_t kRowChunk = 256;  // input rows that one widened tile meets at a time, at most
+constexpr int64_t kUnitRows = 64;   // weight rows that a thread takes at a time, at most, where oneDNN is not used
 constexpr int kMaxTasks = 64;
 
 WeightView view_of(const Weight& w);
@@ -65,8 +77,10 @@ double inverse_rms(double sum_squares, int64_t n, float eps);
 
 // What one thread works in.
 struct ThreadScratch {
+  int thread = 0;
   Block tile;       // [kTileRows, kTileCols] of the widest tile element
   Block sums[2];    // F32 [kRowChunk, kTileRows]
+  Block turned;     // F32 [kTileRows, kRowChunk]: products as oneDNN leaves them, a row for every weight row
   Block row;        // F32 [4, widest head]
   Block query;      // F32 [kHeadBlock, head_dim], or the indexer's queries, transposed
   Block output;     // F32 [kHeadBlock, head_dim]
@@ -82,6 +96,7 @@ struct Group {
   const Expert* expert = nullptr;
   int64_t first = 0;
   int64_t count = 0;
+  const uint8_t* blocked = nullptr;  // its inputs, by block_rows()
 };
 
 class CpuBackend final : public Backend {
@@ -153,10 +168,28 @@ class CpuBackend final : public Backend {
 
   // --- products
   const void* const* pack(XForm form, Mat x);  // packs every row; returns pointers to them
+  int64_t packed_bytes(XForm form, int64_t cols) const;
   const void* packed_row(XForm form, int64_t row, int64_t cols) const;
   void run_tasks(std::span<const Task> tasks);
+  // Tries the three below in this order; each returns false where it is not for this product.
   void multiply(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
-                const void* const* x, int64_t rows, ThreadScratch& scratch);
+                Inputs x, ThreadScratch& scratch);
+  bool multiply_onednn(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
+                       Inputs x, ThreadScratch& scratch);
+  bool multiply_tiled(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
+                      Inputs x, ThreadScratch& scratch);
+  void multiply_direct(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
+                       Inputs x);
+  // Rows [m, m + rows), m a multiple of kRowChunk.
+  Inputs inputs_at(const void* const* x, const uint8_t* blocked, int64_t m, int64_t rows, int64_t cols) const;
+  // Blocks packed rows for oneDNN, to `to` from byte `offset` on. Null: not for oneDNN.
+  const uint8_t* block_rows(const Block& to, int64_t offset, const void* const* x, int64_t rows, int64_t cols);
+  bool bf16_tile(Format format) const { return k_.bf16_tiles && format != kFormatF32; }
+  // Columns [col, col + cols) of weight rows, in the element type of a tile: as the checkpoint has them, or widened to
+  // `tile`. Null: a scale is too extreme for it.
+  const void* tile_of(const WeightView& w, Format format, int64_t first, int64_t count, int64_t col, int64_t cols,
+                      void* tile, int64_t* stride) const;
+  bool onednn_takes(int64_t rows) const;
 
   // --- hyper-connections
   void mixes(Mat X, const HyperConnection& hc);  // fn · X, not yet divided, to mixes_
@@ -173,6 +206,9 @@ class CpuBackend final : public Backend {
                    const ThreadScratch& query, ThreadScratch& scratch);
 
   // --- experts
+  void gather_inputs(Group& group, XForm form, int64_t cols);
+  void block_group(Group& group, const void* const* x, int64_t cols);
+  int64_t tile_height(const Group& group) const;
   void group_rows(const Route& route, int64_t rows, const Experts& experts);
   void expert_hidden(int64_t tile, const Group& group, float limit, ThreadScratch& scratch);
   void expert_output(int64_t tile, const Group& group, int64_t hidden, ThreadScratch& scratch);
@@ -182,10 +218,12 @@ class CpuBackend final : public Backend {
 
   const Kernels& k_;
   ThreadPool pool_;
+  std::unique_ptr<OnednnMatmul> onednn_;  // null: not in this build, not of use here, or plain loops are wanted
   Limits limits_;
   int64_t entries_ = 0;  // most compressed entries of any state
 
   Block packed_[kXForms];     // packed input rows of a call
+  Block blocked_[kXForms];    // the same, for oneDNN
   Block pointers_[kXForms];   // [rows] pointers to them
   Block mixes_;               // F32 [rows, 2m + m·m] or [rows, experts]
   std::vector<ThreadScratch> threads_;
@@ -200,6 +238,7 @@ class CpuBackend final : public Backend {
   Block pick_h_;        // pointers [picks]: packed h
   Block hidden_;        // BF16 [picks, width]: h
   Block hidden_packed_; // packed [picks, width]
+  Block pick_blocked_;  // blocked x of every pick, then blocked h
   Block outputs_;       // BF16 [picks, hidden]
   int64_t hidden_stride_ = 0;
 };

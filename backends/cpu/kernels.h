@@ -27,7 +27,7 @@ enum XForm : int {
 
 constexpr int64_t kPad = 128;      // packed rows are padded to this many columns
 constexpr int kMaxDirect = 4;      // input rows that `direct` takes
-constexpr int64_t kTileRows = 64;  // weight rows of a tile, at most
+constexpr int64_t kTileRows = 128;   // weight rows of a tile, at most
 constexpr int64_t kTileCols = 1024;  // columns of a tile, at most: a multiple of kPad
 constexpr int kMaxStreams = 8;     // residual streams the kernels take
 

@@ -4,6 +4,7 @@
 // taken in another order, to one BF16 step beyond what cancellation explains.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -16,6 +17,10 @@
 #include "backends/reference/reference_backend.h"
 #include "lib/base/error.h"
 #include "tests/support/op_check_rig.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 using namespace dsv4;
 
@@ -548,3 +553,46 @@ TEST_CASE("a level that this machine lacks is refused by name") {
   CHECK_THROWS_AS(make_cpu_backend({1, "avx1024"}), Error);
   CHECK(cpu_isa_levels().front() == "scalar");
 }
+
+TEST_CASE("the description names oneDNN where it computes") {
+  for (const std::string& isa : cpu_isa_levels()) {
+    const std::string said = make_cpu_backend({1, isa})->description();
+    CAPTURE(said);
+    const bool expected = isa != "scalar" && !cpu_onednn_version().empty();
+    CHECK((said.find("oneDNN " + cpu_onednn_version()) != std::string::npos) == expected);
+  }
+}
+
+#if defined(__x86_64__)
+TEST_CASE("a host that flushes subnormal numbers changes no bit, and keeps its mode") {
+  const int64_t rows = 200, n = 192;  // enough for every thread
+  std::vector<bf16> small(static_cast<size_t>(rows * n));
+  for (bf16& v : small) v.bits = static_cast<uint16_t>(generator() % 0x7f + 1);  // subnormal, every one
+  const TestWeight norm(DType::kBF16, 1, n), f32(DType::kF32, 24, n);
+  const auto run = [&](const CpuOptions& options) {
+    Bench b("cpu " + options.isa, make_cpu_backend(options));
+    const Mat in = b.rig.put(DType::kBF16, rows, n, small.data()), y = b.rig.mat(DType::kBF16, rows, n),
+              product = b.rig.mat(DType::kF32, rows, 24);
+    b.backend->norm(y, in, ready(b, norm), 1e-6f);
+    const Weight w = ready(b, f32);
+    const Product p{product, &w};
+    b.backend->linear({&p, 1}, in);
+    return floats(b, {y, product});
+  };
+  const auto zeros = [](const std::vector<float>& v) { return std::count(v.begin(), v.end(), 0.0f); };
+  for (const CpuOptions& options : levels()) {
+    INFO(options.isa << ", " << options.threads << " threads");
+    const Outputs want = run(options);
+    const unsigned before = _mm_getcsr(), flushing = before | 0x8040;
+    _mm_setcsr(flushing);
+    const Outputs got = run(options);
+    const unsigned after = _mm_getcsr();
+    _mm_setcsr(before);
+    CHECK((after & ~0x3fu) == (flushing & ~0x3fu));
+    for (size_t i = 0; i < 2; ++i) {
+      CHECK(std::memcmp(want[i].data(), got[i].data(), want[i].size() * 4) == 0);
+      CHECK(zeros(want[i]) < static_cast<int64_t>(want[i].size()) / 10);  // there was something to lose
+    }
+  }
+}
+#endif
