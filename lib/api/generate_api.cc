@@ -12,10 +12,6 @@ static_assert(DSV4_DONE_LENGTH == static_cast<int>(EndReason::kLength));
 static_assert(DSV4_DONE_HOST == static_cast<int>(EndReason::kHost));
 static_assert(DSV4_DONE_CANCELLED == static_cast<int>(EndReason::kCancelled));
 
-namespace dsv4::api {
-std::optional<ReasoningMode> reasoning_of(int32_t mode);  // text_api.cc
-}
-
 namespace {
 
 dsv4_generate_stats stats_of(const GenerateStats& s) {

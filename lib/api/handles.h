@@ -1,8 +1,9 @@
-// What the opaque handles of the header are.
+// What the opaque handles of the header are, and the values of its enums as the library's own.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "include/dsv4.h"
@@ -25,3 +26,11 @@ struct dsv4_session {
   dsv4_session(std::shared_ptr<dsv4::Engine> e, const dsv4::SessionOptions& options) : session(std::move(e), options) {}
   dsv4::Session session;
 };
+
+namespace dsv4::api {
+
+// Checked: Error kInvalidArgument for a value that the header does not have.
+Role role_of(int32_t role);
+std::optional<ReasoningMode> reasoning_of(int32_t mode);  // none for DSV4_REASONING_DEFAULT
+
+}  // namespace dsv4::api

@@ -5,10 +5,6 @@
 
 using namespace dsv4;
 
-namespace dsv4::api {
-Role role_of(int32_t role);  // text_api.cc
-}
-
 namespace {
 
 Session& session_of(dsv4_session* session) { return api::required(session, "session").session; }
