@@ -8,9 +8,7 @@
 
 using namespace dsv4;
 
-uint32_t dsv4_version(void) {
-  return DSV4_VERSION_MAJOR * 1000000u + DSV4_VERSION_MINOR * 1000u + DSV4_VERSION_PATCH;
-}
+uint32_t dsv4_version(void) { return DSV4_VERSION_MAJOR * 1000000u + DSV4_VERSION_MINOR * 1000u + DSV4_VERSION_PATCH; }
 
 dsv4_status dsv4_build_info_get(dsv4_build_info* info, dsv4_error** error) {
   return api::guard(error, [&] {

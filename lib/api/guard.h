@@ -57,7 +57,8 @@ T read_options(const T* options, const T& defaults, const char* name) {
   if (options == nullptr) return defaults;
   const size_t size = options->struct_size;
   if (size < sizeof(size_t)) {
-    fail(Status::kInvalidArgument, "{}: struct_size is {}; set it up with the INIT macro or the init function", name, size);
+    fail(Status::kInvalidArgument, "{}: struct_size is {}; set it up with the INIT macro or the init function", name,
+         size);
   }
   T known{};
   std::memcpy(&known, options, size < sizeof(T) ? size : sizeof(T));
@@ -76,7 +77,8 @@ T read_options(const T* options, const T& defaults, const char* name) {
 template <class T>
 void write_info(T* out, T value, const char* name) {
   const size_t size = required(out, name).struct_size;
-  if (size < sizeof(size_t)) fail(Status::kInvalidArgument, "{}: struct_size is {}; set it to sizeof *{}", name, size, name);
+  if (size < sizeof(size_t))
+    fail(Status::kInvalidArgument, "{}: struct_size is {}; set it to sizeof *{}", name, size, name);
   value.struct_size = size;
   std::memcpy(out, &value, size < sizeof(T) ? size : sizeof(T));
 }
@@ -93,7 +95,8 @@ void init_options(T* options, size_t struct_size, T defaults) {
 // (array, capacity, count): as many items as fit, and how many there are.
 template <class T, class Items>
 void write_items(const Items& items, T* out, size_t capacity, size_t* count) {
-  if (out == nullptr && capacity != 0) fail(Status::kInvalidArgument, "the array is NULL, but its capacity is {}", capacity);
+  if (out == nullptr && capacity != 0)
+    fail(Status::kInvalidArgument, "the array is NULL, but its capacity is {}", capacity);
   const size_t n = items.size() < capacity ? items.size() : capacity;
   if (n != 0) std::memcpy(out, items.data(), n * sizeof(T));
   if (count != nullptr) *count = items.size();

@@ -23,7 +23,8 @@ dsv4_model_options model_defaults() { return DSV4_MODEL_OPTIONS_INIT; }
 dsv4_model_options read_model_options(const dsv4_model_options* options) {
   dsv4_model_options o = api::read_options(options, model_defaults(), "model options");
   constexpr uint32_t kKnown = DSV4_OPEN_TEXT_ONLY | DSV4_OPEN_VERIFY;
-  if ((o.flags & ~kKnown) != 0) fail(Status::kUnsupported, "model options: flags {:#x}: unknown bits", o.flags & ~kKnown);
+  if ((o.flags & ~kKnown) != 0)
+    fail(Status::kUnsupported, "model options: flags {:#x}: unknown bits", o.flags & ~kKnown);
   if (o.profile < DSV4_PROFILE_AUTO || o.profile > DSV4_PROFILE_0731) {
     fail(Status::kInvalidArgument, "model options: profile {}: a DSV4_PROFILE_* value expected", o.profile);
   }
@@ -60,9 +61,9 @@ std::unique_ptr<Backend> open_backend(const dsv4_model_options& o) {
 void set_profile(Engine& engine, int32_t asked) {
   // The 0731 checkpoints bring a DSpark drafter; nothing else in config.json tells the two apart.
   engine.profile_found = asked == DSV4_PROFILE_AUTO && engine.model->config().dspark;
-  engine.profile = asked != DSV4_PROFILE_AUTO  ? static_cast<Profile>(asked)
-                   : engine.profile_found ? Profile::k0731
-                                               : Profile::kPreview;
+  engine.profile = asked != DSV4_PROFILE_AUTO ? static_cast<Profile>(asked)
+                   : engine.profile_found     ? Profile::k0731
+                                              : Profile::kPreview;
 }
 
 void load_tokenizer(Engine& engine, const std::string& folder) {
@@ -129,7 +130,8 @@ dsv4_status dsv4_model_open_synthetic(const char* shape, int32_t layers, uint64_
     const dsv4_model_options o = read_model_options(options);
     Config config = published_config(shape);
     if (layers < 0 || layers > config.layers) {
-      fail(Status::kInvalidArgument, "layers {}: 0 (all) to {} expected for shape \"{}\"", layers, config.layers, shape);
+      fail(Status::kInvalidArgument, "layers {}: 0 (all) to {} expected for shape \"{}\"", layers, config.layers,
+           shape);
     }
     if (layers != 0) config = with_layers(config, layers);
     *model = finish_model(Checkpoint::synthetic(config, seed, open_options(o)), o);

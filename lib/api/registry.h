@@ -17,8 +17,8 @@ struct BackendChoice {
 // Error kUnsupported names the backends there are; kInvalidArgument for threads or isa out of range.
 std::unique_ptr<Backend> make_backend(const BackendChoice& choice);
 
-const char* backend_names();       // "cpu reference"; static
+const char* backend_names();         // "cpu reference"; static
 const char* cpu_instruction_sets();  // usable here, best first; static
-const char* onednn_version();      // "" without; static
+const char* onednn_version();        // "" without; static
 
 }  // namespace dsv4

@@ -112,8 +112,8 @@ void dsv4_eval_options_init(dsv4_eval_options* options, size_t struct_size) {
   api::init_options(options, struct_size, defaults);
 }
 
-dsv4_status dsv4_session_eval(dsv4_session* session, const int32_t* ids, size_t count,
-                              const dsv4_eval_options* options, dsv4_error** error) {
+dsv4_status dsv4_session_eval(dsv4_session* session, const int32_t* ids, size_t count, const dsv4_eval_options* options,
+                              dsv4_error** error) {
   return api::guard(error, [&] {
     const Session::Use use(session_of(session));
     if (count != 0) api::required(ids, "ids");

@@ -49,7 +49,8 @@ uint32_t known_text_flags(uint32_t flags) {
   return flags;
 }
 
-Prompt render_prompt(const dsv4_model* model, const dsv4_conversation* conversation, const dsv4_render_options* options) {
+Prompt render_prompt(const dsv4_model* model, const dsv4_conversation* conversation,
+                     const dsv4_render_options* options) {
   const Engine& engine = *api::required(model, "model").engine;
   const dsv4_render_options defaults = DSV4_RENDER_OPTIONS_INIT;
   const dsv4_render_options o = api::read_options(options, defaults, "render options");
@@ -128,9 +129,8 @@ void dsv4_render_options_init(dsv4_render_options* options, size_t struct_size) 
 dsv4_status dsv4_render(const dsv4_model* model, const dsv4_conversation* conversation,
                         const dsv4_render_options* options, char* text, size_t capacity, size_t* length,
                         dsv4_error** error) {
-  return api::guard(error, [&] {
-    api::write_items(render_prompt(model, conversation, options).text(), text, capacity, length);
-  });
+  return api::guard(
+      error, [&] { api::write_items(render_prompt(model, conversation, options).text(), text, capacity, length); });
 }
 
 dsv4_status dsv4_render_tokens(const dsv4_model* model, const dsv4_conversation* conversation,

@@ -2,7 +2,8 @@
 // level at which very different machines can each be fast.
 //
 // Rules (../../CONTRIBUTING.md has the reasons):
-//  - A row is a token. A step holds the rows of one or several sequences; only the verbs that take a Cache look at runs.
+//  - A row is a token. A step holds the rows of one or several sequences; only the verbs that take a Cache look at
+//  runs.
 //  - Verbs may queue; only synchronize() and download() wait. One thread at a time calls a backend.
 //  - Inside a verb nothing is allocated, logged or printed; shapes were checked at load and at session creation.
 //  - Activations are BF16 unless a comment says F32. Which values are rounded to BF16, and which are not, is part of a
@@ -61,7 +62,7 @@ class Memory {
 
 // What one layer keeps of a sequence (spec: model.md §4).
 struct LayerShape {
-  int ratio = 0;          // 0: window only; 4: CSA, overlapping groups and an indexer; 128: HCA
+  int ratio = 0;  // 0: window only; 4: CSA, overlapping groups and an indexer; 128: HCA
   int64_t head_dim = 0;
   int64_t rope_dim = 0;
   int64_t index_dim = 0;  // 0 without an indexer
@@ -130,12 +131,12 @@ struct Append {
 
 struct Compressor {
   int ratio = 0;
-  int64_t width = 0;  // head_dim, or the indexer's dim
+  int64_t width = 0;   // head_dim, or the indexer's dim
   bool index = false;  // true: rows for the indexer (Hadamard, E2M1); false: key/value rows (E4M3 + BF16)
   Weight ape;          // F32 [ratio, width] or, overlapping (ratio 4), [4, 2 * width]
   Weight norm;         // BF16 [width]
   float eps = 1e-6f;
-  Mat frequencies;     // F32 [1, rope_dim / 2]
+  Mat frequencies;  // F32 [1, rope_dim / 2]
 };
 
 struct Indexer {
@@ -185,11 +186,11 @@ struct Product {
 
 // The largest shapes that verbs will meet: what a backend sizes its scratch by.
 struct Limits {
-  int64_t rows = 0;        // rows of a step, all sequences together
-  int64_t streams = 0;     // m
-  int64_t hidden = 0;      // n
-  int64_t inner = 0;       // widest input row of any product
-  int64_t outer = 0;       // widest output row of any product but the head
+  int64_t rows = 0;     // rows of a step, all sequences together
+  int64_t streams = 0;  // m
+  int64_t hidden = 0;   // n
+  int64_t inner = 0;    // widest input row of any product
+  int64_t outer = 0;    // widest output row of any product but the head
   int64_t vocab = 0;
   int64_t heads = 0;
   int64_t head_dim = 0;
@@ -199,7 +200,7 @@ struct Limits {
   int64_t experts = 0;
   int64_t experts_per_token = 0;
   int64_t expert_width = 0;
-  int64_t context = 0;     // longest context of any session; reserve() is called again when it grows
+  int64_t context = 0;  // longest context of any session; reserve() is called again when it grows
 };
 
 // ---------------------------------------------------------------------------------------------------------- Backend
@@ -217,8 +218,8 @@ class Backend {
   virtual std::unique_ptr<SequenceState> make_state(const StateShape& shape) = 0;
   virtual size_t state_bytes(const StateShape& shape) const = 0;  // what make_state would take
   virtual void reserve(const Limits& limits) = 0;
-  virtual void upload(Mat to, const void* from) = 0;    // dense host rows -> backend
-  virtual void download(void* to, Mat from) = 0;        // waits for everything queued
+  virtual void upload(Mat to, const void* from) = 0;  // dense host rows -> backend
+  virtual void download(void* to, Mat from) = 0;      // waits for everything queued
 
   // --- a step
   // Runs body(); a backend that can, captures it under `key` (equal keys: equal verbs and shapes) and replays it.
@@ -255,7 +256,8 @@ class Backend {
   virtual void query(Mat q, Mat rope, const Query& options) = 0;  // in place, [rows, heads * head_dim]
   // norm -> BF16, rope -> BF16, quantise; into the window.                             kv [rows, head_dim]
   virtual void append(const Cache& cache, Mat kv, Mat rope, const Append& options) = 0;
-  // Groups that these rows finish become compressed rows; the rest waits in the state.    k, z F32 [rows, width or 2·width]
+  // Groups that these rows finish become compressed rows; the rest waits in the state.    k, z F32 [rows, width or
+  // 2·width]
   virtual void compress(const Cache& cache, Mat k, Mat z, const Compressor& options) = 0;
   // top I32 [rows, k]: best finished entries by Σ_h w_h·relu(q_h·key), falling score, ties by lower index, then -1.
   // q from query(hadamard), w BF16 [rows, heads] before the factor dim^-1/2 · heads^-1/2.

@@ -67,13 +67,13 @@ struct HostLayer {
   LayerShape shape;
   KvRowLayout kv;
   IndexRowLayout index;
-  int64_t ring = 0;        // window rows the ring holds
-  int64_t entries = 0;     // compressed rows there is room for
+  int64_t ring = 0;     // window rows the ring holds
+  int64_t entries = 0;  // compressed rows there is room for
   uint8_t* window = nullptr;
   uint8_t* compressed = nullptr;
   uint8_t* index_rows = nullptr;
-  Tail tail;               // of the compressor
-  Tail index_tail;         // of the indexer's compressor
+  Tail tail;        // of the compressor
+  Tail index_tail;  // of the indexer's compressor
 
   uint8_t* window_row(int64_t position) const { return window + position % ring * kv.stride(); }
   uint8_t* compressed_row(int64_t entry) const { return compressed + entry * kv.stride(); }

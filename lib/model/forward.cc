@@ -37,12 +37,12 @@ void Model::attention(Step& s, const Layer& w, const Cache& cache) const {
   const Product of_qr[2] = {{b.q, &w.wq_b}, {b.iq, &w.index_wq_b}};
   be.linear({of_qr, w.ratio == 4 ? 2u : 1u}, b.qr);
 
-  be.query(b.q, rope, w.query);                      // per-head rms, rope
-  be.append(cache, b.kv, rope, w.append);            // norm, rope, quantise, into the window
+  be.query(b.q, rope, w.query);            // per-head rms, rope
+  be.append(cache, b.kv, rope, w.append);  // norm, rope, quantise, into the window
   if (w.ratio != 0) be.compress(cache, ck, cz, w.compressor.options);
-  if (w.ratio == 4) {                                // CSA: which of the finished entries to look at
+  if (w.ratio == 4) {  // CSA: which of the finished entries to look at
     be.compress(cache, b.ik, b.iz, w.index_compressor.options);
-    be.query(b.iq, rope, w.index_query);             // rope, Hadamard, quantise
+    be.query(b.iq, rope, w.index_query);  // rope, Hadamard, quantise
     be.index(b.top, cache, b.iq, b.iw, w.indexer);
   }
   be.attend(b.o, cache, b.q, b.top, rope, w.attention);  // window, entries and sink; inverse rope

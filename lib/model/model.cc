@@ -121,7 +121,8 @@ void Model::run_draft(Step& s, std::span<const Chunk> chunks) const {
     Run run = s.runs[i];
     with_draft.push_back(run);
     for (int64_t r = 0; r < run.rows; ++r) {
-      positions[static_cast<size_t>(run.first_row + r)] = static_cast<int32_t>(std::max<int64_t>(run.position + r - 1, 0));
+      positions[static_cast<size_t>(run.first_row + r)] =
+          static_cast<int32_t>(std::max<int64_t>(run.position + r - 1, 0));
     }
     if (run.position == 0) {  // nothing stands before the first token: its row is no row of the draft
       ++run.first_row;
@@ -167,7 +168,8 @@ uint64_t Model::token_weight_bytes() const {
     for (int r = static_cast<int>(TensorRole::kHcAttnFn); r <= static_cast<int>(TensorRole::kSharedW3); ++r) {
       const TensorRole role = static_cast<TensorRole>(r);
       if (role == TensorRole::kGateHash) continue;  // one row of it
-      const bool expert = role == TensorRole::kExpertW1 || role == TensorRole::kExpertW2 || role == TensorRole::kExpertW3;
+      const bool expert =
+          role == TensorRole::kExpertW1 || role == TensorRole::kExpertW2 || role == TensorRole::kExpertW3;
       const uint64_t each = checkpoint_->get(role, l).bytes;
       bytes += expert ? each * static_cast<uint64_t>(c.experts_per_token) : each;
     }

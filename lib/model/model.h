@@ -1,4 +1,5 @@
-// Model: weights on a backend, and the forward pass over them. Immutable once loaded; evaluate() serialises its callers.
+// Model: weights on a backend, and the forward pass over them. Immutable once loaded; evaluate() serialises its
+// callers.
 #pragma once
 
 #include <atomic>
@@ -16,12 +17,12 @@ namespace dsv4 {
 // Consecutive tokens of one sequence, to be evaluated in one step, and what is wanted of them.
 struct Chunk {
   SequenceState* state = nullptr;
-  int64_t position = 0;                // of the first token: how many are committed in `state`
+  int64_t position = 0;  // of the first token: how many are committed in `state`
   std::span<const int32_t> tokens;
-  float* last_logits = nullptr;        // host F32 [vocab]: after the last token
-  float* all_logits = nullptr;         // host F32 [tokens, vocab]: after every token
-  bool draft = false;                  // run the draft head too (the state was made with `draft`)
-  float* draft_logits = nullptr;       // host F32 [tokens, vocab]; the row of position 0 is not written
+  float* last_logits = nullptr;   // host F32 [vocab]: after the last token
+  float* all_logits = nullptr;    // host F32 [tokens, vocab]: after every token
+  bool draft = false;             // run the draft head too (the state was made with `draft`)
+  float* draft_logits = nullptr;  // host F32 [tokens, vocab]; the row of position 0 is not written
 };
 
 class Model {

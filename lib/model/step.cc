@@ -74,9 +74,31 @@ Step Workspace::step(int64_t rows) const {
   s.b = full_;
   const auto cut = [&](Mat& m) { m.rows = std::min(m.rows, rows); };
   Buffers& b = s.b;
-  for (Mat* m : {&b.tokens, &b.positions, &b.rope[0], &b.rope[1], &b.X, &b.x, &b.y, &b.mix, &b.qr, &b.q, &b.kv, &b.ck,
-                 &b.cz, &b.iq, &b.iw, &b.ik, &b.iz, &b.top, &b.o, &b.low, &b.route.experts, &b.route.weights,
-                 &b.previous, &b.streams, &b.logits}) {
+  for (Mat* m : {&b.tokens,
+                 &b.positions,
+                 &b.rope[0],
+                 &b.rope[1],
+                 &b.X,
+                 &b.x,
+                 &b.y,
+                 &b.mix,
+                 &b.qr,
+                 &b.q,
+                 &b.kv,
+                 &b.ck,
+                 &b.cz,
+                 &b.iq,
+                 &b.iw,
+                 &b.ik,
+                 &b.iz,
+                 &b.top,
+                 &b.o,
+                 &b.low,
+                 &b.route.experts,
+                 &b.route.weights,
+                 &b.previous,
+                 &b.streams,
+                 &b.logits}) {
     cut(*m);
   }
   return s;

@@ -36,7 +36,8 @@ class BlockLoader {
     w.hc_ffn = hyper(TensorRole::kHcFfnFn, TensorRole::kHcFfnBase, TensorRole::kHcFfnScale, TensorRole::kFfnNorm);
     attention(w);
     if (w.ratio != 0) {
-      w.compressor = compressor(TensorRole::kCompressWkv, TensorRole::kCompressWgate, TensorRole::kCompressApe, TensorRole::kCompressNorm,
+      w.compressor = compressor(TensorRole::kCompressWkv, TensorRole::kCompressWgate, TensorRole::kCompressApe,
+                                TensorRole::kCompressNorm,
                                 {w.ratio, config_.head_dim, false, {}, {}, config_.norm_eps, frequencies[1]});
     }
     if (w.ratio == 4) {
@@ -44,8 +45,9 @@ class BlockLoader {
       w.index_weights = get(TensorRole::kIndexWeights);
       w.index_query = {config_.index_heads, config_.index_dim, false, true, config_.norm_eps};
       w.indexer = {config_.index_heads, config_.index_dim};
-      w.index_compressor = compressor(TensorRole::kIndexWkv, TensorRole::kIndexWgate, TensorRole::kIndexApe, TensorRole::kIndexNorm,
-                                      {w.ratio, config_.index_dim, true, {}, {}, config_.norm_eps, frequencies[1]});
+      w.index_compressor =
+          compressor(TensorRole::kIndexWkv, TensorRole::kIndexWgate, TensorRole::kIndexApe, TensorRole::kIndexNorm,
+                     {w.ratio, config_.index_dim, true, {}, {}, config_.norm_eps, frequencies[1]});
     }
     mixture(w);
     return w;
@@ -64,7 +66,8 @@ class BlockLoader {
     w.wo_b = get(TensorRole::kWoB);
   }
 
-  CompressorWeights compressor(TensorRole wkv, TensorRole wgate, TensorRole ape, TensorRole norm, Compressor options) const {
+  CompressorWeights compressor(TensorRole wkv, TensorRole wgate, TensorRole ape, TensorRole norm,
+                               Compressor options) const {
     options.ape = get(ape);
     options.norm = get(norm);
     return {get(wkv), get(wgate), options};
@@ -128,7 +131,8 @@ std::unique_ptr<Weights> load_weights(const Checkpoint& checkpoint, Backend& bac
     w->draft->e_norm = mtp.get(TensorRole::kMtpENorm);
     w->draft->h_norm = mtp.get(TensorRole::kMtpHNorm);
     w->draft->block = mtp.block(w->frequencies);
-    w->draft->head = mtp.hyper(TensorRole::kHcHeadFn, TensorRole::kHcHeadBase, TensorRole::kHcHeadScale, TensorRole::kNorm);
+    w->draft->head =
+        mtp.hyper(TensorRole::kHcHeadFn, TensorRole::kHcHeadBase, TensorRole::kHcHeadScale, TensorRole::kNorm);
   }
   return w;
 }

@@ -21,7 +21,7 @@ struct Layer {
 
   Weight wq_a, q_norm, wq_b;  // [q_rank, hidden], [q_rank], [heads * head_dim, q_rank]
   Query query;
-  Weight wkv;                 // [head_dim, hidden]
+  Weight wkv;  // [head_dim, hidden]
   Append append;
   CompressorWeights compressor;  // ratio 4 and 128
   Weight index_wq_b;             // [index_heads * index_dim, q_rank]: ratio 4, as all of the indexer

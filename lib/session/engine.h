@@ -18,8 +18,8 @@ struct Engine {
   std::unique_ptr<Tokenizer> tokenizer;  // nullptr: the checkpoint has none
   std::string tokenizer_path;            // where it was looked for
   Profile profile = Profile::kPreview;
-  bool profile_found = false;            // recognised from config.json
-  uint64_t memory_limit = 0;             // bytes of session states together; 0: none
+  bool profile_found = false;  // recognised from config.json
+  uint64_t memory_limit = 0;   // bytes of session states together; 0: none
   std::atomic<uint64_t> memory_used{0};
 
   const Tokenizer& need_tokenizer() const;  // Error kNotFound

@@ -14,7 +14,8 @@ struct Match {
 // How many tokens from the front of `timeline` are exactly `piece`; -1 when they are not.
 int64_t match_piece(const PromptPiece& piece, std::span<const int32_t> timeline, const Tokenizer& tokenizer) {
   if (piece.kind == PromptPiece::Kind::kIds) {
-    const bool same = piece.ids.size() <= timeline.size() && std::equal(piece.ids.begin(), piece.ids.end(), timeline.begin());
+    const bool same =
+        piece.ids.size() <= timeline.size() && std::equal(piece.ids.begin(), piece.ids.end(), timeline.begin());
     return same ? static_cast<int64_t>(piece.ids.size()) : -1;
   }
   std::string_view left = piece.text;
@@ -32,7 +33,8 @@ int64_t match_piece(const PromptPiece& piece, std::span<const int32_t> timeline,
 }
 
 // The longest beginning of both that ends where a piece of the prompt ends.
-Match match_prefix(const std::vector<PromptPiece>& pieces, std::span<const int32_t> timeline, const Tokenizer& tokenizer) {
+Match match_prefix(const std::vector<PromptPiece>& pieces, std::span<const int32_t> timeline,
+                   const Tokenizer& tokenizer) {
   Match match;
   for (const PromptPiece& piece : pieces) {
     const int64_t tokens = match_piece(piece, timeline.subspan(match.tokens), tokenizer);

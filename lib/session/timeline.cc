@@ -21,7 +21,8 @@ void Timeline::append(std::span<const int32_t> ids) {
     }
   }
   if (static_cast<int64_t>(ids.size()) > context() - size()) {
-    fail(Status::kContextFull, "{} tokens do not fit: the session holds {} of at most {}", ids.size(), size(), context());
+    fail(Status::kContextFull, "{} tokens do not fit: the session holds {} of at most {}", ids.size(), size(),
+         context());
   }
   tokens_.insert(tokens_.end(), ids.begin(), ids.end());
 }

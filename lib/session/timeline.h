@@ -36,7 +36,8 @@ class Timeline {
   bool has_draft() const { return options_.draft; }
   uint64_t state_bytes() const { return state_->bytes(); }
 
-  // Adds tokens at the end. Error: kContextFull, kInvalidArgument (an id outside the vocabulary); nothing is added then.
+  // Adds tokens at the end. Error: kContextFull, kInvalidArgument (an id outside the vocabulary); nothing is added
+  // then.
   void append(std::span<const int32_t> ids);
   // Makes the timeline exactly `ids`, keeping the state of the longest common beginning.
   void assign(std::span<const int32_t> ids);
@@ -66,8 +67,8 @@ class Timeline {
   std::vector<int32_t> tokens_;
   int64_t evaluated_ = 0;
   int64_t floor_ = 0;
-  std::vector<float> logits_;       // [vocab]
-  bool logits_valid_ = false;       // logits_ belong to token evaluated_ - 1
+  std::vector<float> logits_;  // [vocab]
+  bool logits_valid_ = false;  // logits_ belong to token evaluated_ - 1
 };
 
 }  // namespace dsv4

@@ -89,7 +89,8 @@ void Turn::prompt_from_messages() {
   for (const std::string& warning : prompt.warnings) warn(warning);
   const int64_t room = timeline_.context() - timeline_.size();
   if (prompt.mode == ReasoningMode::kMax && room < kMaxModeOutputAdvice) {
-    warn(fmt::format("reasoning max: room for {} tokens of output; at least {} are advised", room, kMaxModeOutputAdvice));
+    warn(fmt::format("reasoning max: room for {} tokens of output; at least {} are advised", room,
+                     kMaxModeOutputAdvice));
   }
 }
 
@@ -219,7 +220,8 @@ GenerateStats Turn::run() {
     throw;
   }
   finish();
-  if (stats_.reason == EndReason::kCancelled) fail(Status::kCancelled, "cancelled after {} tokens", stats_.generated_tokens);
+  if (stats_.reason == EndReason::kCancelled)
+    fail(Status::kCancelled, "cancelled after {} tokens", stats_.generated_tokens);
   return stats_;
 }
 

@@ -40,7 +40,7 @@ class Turn {
   std::vector<int32_t> before_;           // the timeline as it was
   int64_t prompt_ = 0;                    // tokens of the whole prompt
   bool starts_in_reasoning_ = false;
-  std::string reasoning_, content_;       // as streamed
+  std::string reasoning_, content_;  // as streamed
   HostAnswer answer_ = HostAnswer::kContinue;
   GenerateStats stats_;
 };

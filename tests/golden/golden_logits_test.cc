@@ -22,9 +22,9 @@ namespace {
 
 std::string golden_dir(const std::string& name) { return std::string(DSV4_TEST_DATA "/golden/") + name; }
 
-// A random network with FP8 activations amplifies one flipped BF16 rounding into other logits from that position on, and
-// FP32 sums in another order flip one sooner or later. How far that goes was measured with the published program's own
-// formulas in PyTorch, once with its FP32 sums on another processor than the goldens', once with exact sums
+// A random network with FP8 activations amplifies one flipped BF16 rounding into other logits from that position on,
+// and FP32 sums in another order flip one sooner or later. How far that goes was measured with the published program's
+// own formulas in PyTorch, once with its FP32 sums on another processor than the goldens', once with exact sums
 // (CONTRIBUTING.md, "Goldens"); the bounds are the worse of the two, twice the KL and 5 % fewer equal choices.
 struct Bound {
   const char* name;
@@ -66,14 +66,15 @@ Agreement compare(const float* got, const float* want, int64_t rows, int64_t voc
     a.mean_kl += kl / static_cast<double>(rows);
     a.max_kl = std::max(a.max_kl, kl);
     a.early_exact += r < kEarly && kl <= kEarlyKl;
-    a.same_choice += (std::max_element(g, g + vocab) - g == std::max_element(w, w + vocab) - w) / static_cast<double>(rows);
+    a.same_choice +=
+        (std::max_element(g, g + vocab) - g == std::max_element(w, w + vocab) - w) / static_cast<double>(rows);
   }
   return a;
 }
 
 void check_agreement(const std::string& what, const Agreement& a, const Bound* bound) {
-  std::printf("%-42s mean KL %.2e  max KL %.2e  same first choice %6.2f %%  exact %2lld of the first %lld\n", what.c_str(),
-              a.mean_kl, a.max_kl, 100 * a.same_choice, static_cast<long long>(a.early_exact),
+  std::printf("%-42s mean KL %.2e  max KL %.2e  same first choice %6.2f %%  exact %2lld of the first %lld\n",
+              what.c_str(), a.mean_kl, a.max_kl, 100 * a.same_choice, static_cast<long long>(a.early_exact),
               static_cast<long long>(kEarly));
   CHECK_MESSAGE(a.early_exact >= 1, what);
   if (bound == nullptr) return;
@@ -113,7 +114,9 @@ TEST_CASE("logits and draft logits agree with the published program") {
       for (const int64_t chunk : {rows, int64_t{7}, int64_t{1}}) {
         const Evaluated got = evaluate(model, tokens, chunk);
         const std::string what = name + ", " + backend.name +
-                                 (chunk == rows ? ", prefill" : chunk == 7 ? ", chunks of 7" : ", one by one");
+                                 (chunk == rows ? ", prefill"
+                                  : chunk == 7  ? ", chunks of 7"
+                                                : ", one by one");
         const Agreement main = compare(got.logits.data(), logits.data(), rows, vocab);
         const Agreement head = compare(got.draft.data() + vocab, draft.data(), rows - 1, vocab);
         check_agreement(what, main, &bound);
@@ -136,15 +139,16 @@ TEST_CASE("the residual state after each layer is the published program's at the
     // X is whole after the last hc_post of a layer: every second hc_post_pre, or the closing hc_post.
     std::vector<std::vector<float>> after;  // [layer][T * m * n]
     int halves = 0;
-    auto trace = std::make_unique<Trace>(backends_under_test().front().make(), [&](const char* verb, const Mat& X, Backend& be) {
-      const std::string v = verb;
-      const bool mixes = v == "hc_post_pre" || v == "hc_post";
-      if (!mixes || ++halves % 2 != 0) return;
-      std::vector<bf16> raw(static_cast<size_t>(X.rows * X.cols));
-      be.download(raw.data(), X);
-      std::vector<float>& out = after.emplace_back(raw.size());
-      std::transform(raw.begin(), raw.end(), out.begin(), to_float);
-    });
+    auto trace =
+        std::make_unique<Trace>(backends_under_test().front().make(), [&](const char* verb, const Mat& X, Backend& be) {
+          const std::string v = verb;
+          const bool mixes = v == "hc_post_pre" || v == "hc_post";
+          if (!mixes || ++halves % 2 != 0) return;
+          std::vector<bf16> raw(static_cast<size_t>(X.rows * X.cols));
+          be.download(raw.data(), X);
+          std::vector<float>& out = after.emplace_back(raw.size());
+          std::transform(raw.begin(), raw.end(), out.begin(), to_float);
+        });
     Model model(Checkpoint::open(golden_dir(name), {}), std::move(trace), 512);
     Timeline timeline(model, {static_cast<int64_t>(tokens.size()), 0, false});
     timeline.append(tokens);
@@ -171,8 +175,8 @@ TEST_CASE("the residual state after each layer is the published program's at the
         ++early;
         early_exact += relative < 1e-3;  // one flipped element is about 1e-4
       }
-      std::printf("%-8s after layer %zu: exact at %d of %d early positions, worst relative error %.2e\n", name.c_str(), l,
-                  early_exact, early, worst);
+      std::printf("%-8s after layer %zu: exact at %d of %d early positions, worst relative error %.2e\n", name.c_str(),
+                  l, early_exact, early, worst);
       CHECK(early_exact >= 1);
       CHECK(worst < 0.5);
     }

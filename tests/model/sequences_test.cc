@@ -20,8 +20,8 @@
 namespace dsv4::test {
 namespace {
 
-// The plain one, and the cpu backend at its best and at its most common: its other levels differ in single kernels, which
-// the op and golden tests cover.
+// The plain one, and the cpu backend at its best and at its most common: its other levels differ in single kernels,
+// which the op and golden tests cover.
 std::vector<BackendUnderTest> model_backends() {
   const std::vector<BackendUnderTest>& all = backends_under_test();
   std::vector<BackendUnderTest> out;
@@ -32,8 +32,8 @@ std::vector<BackendUnderTest> model_backends() {
 }
 
 std::unique_ptr<Model> open_model(const std::string& name, std::unique_ptr<Backend> backend) {
-  return std::make_unique<Model>(Checkpoint::open(std::string(DSV4_TEST_DATA "/golden/") + name, {}), std::move(backend),
-                                 1200);
+  return std::make_unique<Model>(Checkpoint::open(std::string(DSV4_TEST_DATA "/golden/") + name, {}),
+                                 std::move(backend), 1200);
 }
 
 std::vector<int32_t> some_tokens(int64_t count, int64_t vocab, uint32_t seed) {
@@ -129,8 +129,10 @@ TEST_CASE("several sequences in one step are each as they are alone") {
     CAPTURE(backend.name);
     const auto model = open_model("micro", backend.make());
     const int64_t vocab = model->config().vocab;
-    const std::vector<int32_t> a = some_tokens(301, vocab, 1), b = some_tokens(140, vocab, 2), c = some_tokens(9, vocab, 3);
-    const std::vector<float> alone[3] = {all_logits(*model, a, 1200), all_logits(*model, b, 1200), all_logits(*model, c, 1200)};
+    const std::vector<int32_t> a = some_tokens(301, vocab, 1), b = some_tokens(140, vocab, 2),
+                               c = some_tokens(9, vocab, 3);
+    const std::vector<float> alone[3] = {all_logits(*model, a, 1200), all_logits(*model, b, 1200),
+                                         all_logits(*model, c, 1200)};
     const std::vector<int32_t>* ids[3] = {&a, &b, &c};
 
     std::unique_ptr<SequenceState> states[3];

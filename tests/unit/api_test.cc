@@ -64,7 +64,7 @@ struct Answer {
   int prefill = 0, done = 0;
   int32_t reason = 0;
   int32_t reply = DSV4_CONTINUE;
-  size_t reply_after = 0;              // bytes of text before it is given
+  size_t reply_after = 0;               // bytes of text before it is given
   dsv4_session* cancel_here = nullptr;  // cancel this session once there is text
 
   static int32_t on_event(void* user, const dsv4_event* e) {
@@ -368,7 +368,8 @@ TEST_CASE("hosts that sample themselves: eval, logits, draft logits, contexts th
   for (const int32_t id : ids) REQUIRE(dsv4_session_eval(steps.get, &id, 1, nullptr, nullptr) == DSV4_OK);
   REQUIRE(dsv4_session_logits(steps.get, row.data(), vocab, nullptr, nullptr) == DSV4_OK);
   double difference = 0;
-  for (size_t i = 0; i < vocab; ++i) difference = std::max(difference, std::fabs(static_cast<double>(row[i]) - last[i]));
+  for (size_t i = 0; i < vocab; ++i)
+    difference = std::max(difference, std::fabs(static_cast<double>(row[i]) - last[i]));
   CHECK(difference < 0.5);
 
   Failure f;
@@ -471,7 +472,8 @@ TEST_CASE("text: sizes first, then the text; strangers' text stays text") {
   std::vector<int32_t> ids(n), special(n);
   REQUIRE(dsv4_tokenize(model.get, text, DSV4_NUL_TERMINATED, 0, ids.data(), n, &n, nullptr) == DSV4_OK);
   size_t m = 0;
-  REQUIRE(dsv4_tokenize(model.get, text, DSV4_NUL_TERMINATED, DSV4_TEXT_SPECIAL, special.data(), n, &m, nullptr) == DSV4_OK);
+  REQUIRE(dsv4_tokenize(model.get, text, DSV4_NUL_TERMINATED, DSV4_TEXT_SPECIAL, special.data(), n, &m, nullptr) ==
+          DSV4_OK);
   CHECK(m < n);
   std::string back(200, '\0');
   size_t length = 0;
