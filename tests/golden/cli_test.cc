@@ -163,7 +163,9 @@ TEST_CASE("--help of the program and of every command names what there is") {
       {"render", {"--think", "--profile"}},
       {"logits", {"--ids", "--out", "--chunk", "--draft"}},
       {"bench", {"--shape", "--layers", "--context", "--prompt", "--tokens", "--threads", "--backend", "--json"}}};
-  for (const auto& [command, flags] : commands) {
+  for (const auto& entry : commands) {
+    const auto& command = entry.first;  // clang 14 does not let a lambda capture a structured binding
+    const auto& flags = entry.second;
     CAPTURE(command);
     CHECK(contains(all.out, "\n  " + command + " "));
     const Ran ran = dsv4_program({command, "--help"});
@@ -210,7 +212,9 @@ TEST_CASE("a wrong command line is exit code 2 and a line that names it") {
       {{"bench", "--shape", "cube"}, "cube"},
       {{"bench", kTiny, "--layers", "1"}, "--layers"},
   };
-  for (const auto& [arguments, part] : cases) {
+  for (const auto& entry : cases) {
+    const auto& arguments = entry.first;
+    const auto& part = entry.second;
     CAPTURE(command_line("dsv4", arguments));
     const Ran ran = dsv4_program(arguments);
     CHECK(ran.code == 2);
