@@ -5,6 +5,7 @@
 
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
+#include "lib/text/detokenizer.h"
 
 using namespace dsv4;
 
@@ -82,13 +83,13 @@ dsv4_status dsv4_detokenize(const dsv4_model* model, const int32_t* ids, size_t 
     if (count != 0) api::required(ids, "ids");
     const bool special = known_text_flags(flags) != 0;
     const int64_t vocab = model->engine->model->config().vocab;
-    std::string out;
     for (size_t i = 0; i < count; ++i) {
       if (ids[i] < 0 || ids[i] >= vocab) {
         fail(Status::kInvalidArgument, "token id {} at index {}: 0 to {} expected", ids[i], i, vocab - 1);
       }
-      if (special || !tokenizer.is_special(ids[i])) out += tokenizer.bytes(ids[i]);
     }
+    const ControlTokens control = special ? ControlTokens::kWrite : ControlTokens::kSkip;
+    const std::string out = decode_bytes(tokenizer, {ids, count}, control);
     api::write_items(out, text, capacity, length);
   });
 }

@@ -14,8 +14,8 @@ void Model::draft(Step& s) const {
   const float eps = config().norm_eps;
   const int64_t m = config().streams, n = config().hidden;
 
-  be.rope(b.rope[0], b.positions, weights_->frequencies[0]);
-  be.rope(b.rope[1], b.positions, weights_->frequencies[1]);
+  const int kind = w.block.ratio != 0;
+  be.rope(b.rope[kind], b.positions, weights_->frequencies[kind]);
   be.embed(b.x, b.tokens, weights_->embedding);
   be.norm(b.x, b.x, w.e_norm, eps);
   const Product e{b.y, &w.e_proj};

@@ -61,7 +61,7 @@ size_t Workspace::bytes_for(const Config& config, int64_t max_rows) {
 }
 
 Workspace::Workspace(const Config& config, int64_t max_rows, Backend& backend)
-    : max_rows_(max_rows), memory_(backend.allocate(bytes_for(config, max_rows))) {
+    : config_(config), max_rows_(max_rows), memory_(backend.allocate(bytes_for(config, max_rows))) {
   uint8_t* at = static_cast<uint8_t*>(memory_->data());
   for_each_buffer(full_, config, max_rows, [&](Mat& m, int64_t cols, DType dtype, int64_t rows) {
     m = {at, dtype, rows, cols, cols};
@@ -72,35 +72,7 @@ Workspace::Workspace(const Config& config, int64_t max_rows, Backend& backend)
 Step Workspace::step(int64_t rows) const {
   Step s;
   s.b = full_;
-  const auto cut = [&](Mat& m) { m.rows = std::min(m.rows, rows); };
-  Buffers& b = s.b;
-  for (Mat* m : {&b.tokens,
-                 &b.positions,
-                 &b.rope[0],
-                 &b.rope[1],
-                 &b.X,
-                 &b.x,
-                 &b.y,
-                 &b.mix,
-                 &b.qr,
-                 &b.q,
-                 &b.kv,
-                 &b.ck,
-                 &b.cz,
-                 &b.iq,
-                 &b.iw,
-                 &b.ik,
-                 &b.iz,
-                 &b.top,
-                 &b.o,
-                 &b.low,
-                 &b.route.experts,
-                 &b.route.weights,
-                 &b.previous,
-                 &b.streams,
-                 &b.logits}) {
-    cut(*m);
-  }
+  for_each_buffer(s.b, config_, rows, [](Mat& m, int64_t, DType, int64_t cut) { m.rows = cut; });
   return s;
 }
 

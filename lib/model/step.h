@@ -48,6 +48,7 @@ struct Step {
 // The memory behind steps of at most `max_rows` rows.
 class Workspace {
  public:
+  // `config` must outlive it.
   Workspace(const Config& config, int64_t max_rows, Backend& backend);
   static size_t bytes_for(const Config& config, int64_t max_rows);
 
@@ -56,6 +57,7 @@ class Workspace {
   Step step(int64_t rows) const;
 
  private:
+  const Config& config_;
   int64_t max_rows_;
   Buffers full_;
   std::unique_ptr<Memory> memory_;
