@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what building libdsv4 needs and this machine lacks: Debian packages through apt, and oneDNN 3, which
-# Debian 12 does not have, from two PyPI wheels unpacked into build/deps. Runs as often as you like; a machine that has
-# everything is told so in well under a second. What was downloaded stays in build/download and is not fetched again.
+# Installs what building libdsv4 needs and this machine lacks: Debian packages through apt; oneDNN 3, which Debian 12
+# does not have, from two PyPI wheels unpacked into build/deps; the source of xgrammar, from PyPI too, patched, into
+# build/xgrammar. Runs as often as you like; a machine that has everything is told so in well under a second. What was
+# downloaded stays in build/download and is not fetched again.
 #
 #   sh cmake/bootstrap.sh            what `cmake --preset release` and the tests need
 #   sh cmake/bootstrap.sh --tests    also clang: header checks, sanitizers, fuzz targets
@@ -13,6 +14,10 @@ ONEDNN_RUNTIME=onednn_cpu_gomp-$ONEDNN_VERSION-py2.py3-none-manylinux1_x86_64.wh
 ONEDNN_RUNTIME_SHA256=2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe31620416fb
 ONEDNN_DEVEL=onednn_devel_cpu_gomp-$ONEDNN_VERSION-py2.py3-none-manylinux1_x86_64.whl
 ONEDNN_DEVEL_SHA256=9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284
+XGRAMMAR_VERSION=0.2.8
+XGRAMMAR=xgrammar-$XGRAMMAR_VERSION.tar.gz
+XGRAMMAR_SHA256=8305646fd2b319d6c3003f51a1665e54cbbe9cba1fb636bc41d0b46434ccbb80
+XGRAMMAR_PATCH=cmake/xgrammar/xgrammar-$XGRAMMAR_VERSION.patch
 
 say() { echo "bootstrap: $*"; }
 die() { echo "bootstrap: $*" >&2; exit 1; }
@@ -53,6 +58,10 @@ has_wheels() {
   is_downloaded $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256 && is_downloaded $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256
 }
 
+has_xgrammar() {  # this version, with the patch as it is now
+  [ "$(cat build/xgrammar/.xgrammar 2>/dev/null)" = "$XGRAMMAR_VERSION $(sha256sum <$XGRAMMAR_PATCH | cut -d' ' -f1)" ]
+}
+
 need g++ have "${CXX:-g++}"
 need cmake cmake_is_new
 need ninja-build have ninja
@@ -65,6 +74,10 @@ need doctest-dev sh -c 'ls /usr/include/doctest/doctest.h || ls /usr/local/inclu
 if wants_onednn && ! has_onednn; then
   need python3 have python3
   has_wheels || need python3-pip python3 -m pip --version
+fi
+if ! has_xgrammar; then
+  need patch have patch
+  is_downloaded "$XGRAMMAR" $XGRAMMAR_SHA256 || need python3-pip python3 -m pip --version
 fi
 if [ $with_tests = yes ]; then
   need clang have clang
@@ -90,13 +103,16 @@ if [ -n "$missing" ]; then
 fi
 
 # ---- oneDNN -------------------------------------------------------------------------------------------------------
-fetch() {  # fetch REQUIREMENT FILE SHA256
+fetch() {  # fetch REQUIREMENT FILE SHA256 BINARY|SOURCE WITHOUT
   is_downloaded "$2" "$3" && return
+  only="--only-binary=:all:"
+  # A source package is asked for its metadata by its own build tools, which pip keeps to itself in a temporary folder.
+  if [ "$4" = source ]; then only="--no-binary=${1%%=*}"; fi
   say "downloading $1"
   mkdir -p build/download
   # Only a download: nothing enters any Python environment, so that an externally managed one does not object.
-  python3 -m pip download --quiet --no-deps --only-binary=:all: --dest build/download "$1" ||
-    die "could not download $1 from PyPI; put $2 into build/download yourself, or build with -DDSV4_WITHOUT_ONEDNN=ON"
+  python3 -m pip download --quiet --no-deps "$only" --dest build/download "$1" ||
+    die "could not download $1 from PyPI; put $2 into build/download yourself, or build with -D$5=ON"
   is_downloaded "$2" "$3" || die "build/download/$2: expected sha256 $3, found $(sha256sum <"build/download/$2")"
 }
 
@@ -133,11 +149,33 @@ PYTHON
 
 if wants_onednn; then
   if ! has_onednn; then
-    fetch onednn-cpu-gomp==$ONEDNN_VERSION $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256
-    fetch onednn-devel-cpu-gomp==$ONEDNN_VERSION $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256
+    fetch onednn-cpu-gomp==$ONEDNN_VERSION $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256 binary DSV4_WITHOUT_ONEDNN
+    fetch onednn-devel-cpu-gomp==$ONEDNN_VERSION $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256 binary DSV4_WITHOUT_ONEDNN
     unpack
   fi
 elif [ "$(uname -m)" != x86_64 ]; then
   say "no oneDNN for $(uname -m) here: configure with -DDSV4_WITHOUT_ONEDNN=ON unless find_package(dnnl 3) finds yours"
+fi
+
+# ---- xgrammar -----------------------------------------------------------------------------------------------------
+unpack_xgrammar() {
+  say "unpacking xgrammar into build/xgrammar"
+  new=build/xgrammar.new
+  rm -rf $new
+  mkdir -p $new
+  from=xgrammar-$XGRAMMAR_VERSION
+  tar -xzf build/download/$XGRAMMAR -C $new --strip-components=1 $from/LICENSE $from/NOTICE $from/cpp $from/include \
+      $from/3rdparty/picojson $from/3rdparty/dlpack/include $from/3rdparty/dlpack/LICENSE
+  # Every hunk where it belongs, or nothing: half a patch would put prints and constructors into the library.
+  patch --quiet --forward --fuzz=0 --strip=1 --directory=$new <$XGRAMMAR_PATCH ||
+    die "$XGRAMMAR_PATCH does not apply to xgrammar $XGRAMMAR_VERSION"
+  echo "$XGRAMMAR_VERSION $(sha256sum <$XGRAMMAR_PATCH | cut -d' ' -f1)" >$new/.xgrammar
+  rm -rf build/xgrammar
+  mv $new build/xgrammar
+}
+
+if ! has_xgrammar; then
+  fetch xgrammar==$XGRAMMAR_VERSION $XGRAMMAR $XGRAMMAR_SHA256 source DSV4_WITHOUT_XGRAMMAR
+  unpack_xgrammar
 fi
 say "everything is there"

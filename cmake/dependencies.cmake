@@ -15,3 +15,7 @@ if(NOT DSV4_WITHOUT_ONEDNN)
   endif()
   message(STATUS "oneDNN ${dnnl_VERSION}: ${dnnl_DIR}")
 endif()
+
+if(NOT DSV4_WITHOUT_XGRAMMAR)
+  include(${CMAKE_CURRENT_LIST_DIR}/xgrammar.cmake)
+endif()
