@@ -3,125 +3,328 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <numbers>
 
 #include "lib/base/error.h"
+#include "lib/sample/exp2_weight.h"
+#include "lib/sample/logit_blocks.h"
 
 namespace dsv4 {
 namespace {
 
-void check_range(const char* name, double value, double most) {
-  if (!(value >= 0 && value <= most)) {  // written so that a NaN is refused
-    fail(Status::kInvalidArgument, "{}: expected 0 to {}, found {}", name, most, value);
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr double kMaxDouble = std::numeric_limits<double>::max();
+
+void check_range(const char* name, double value, double least, double most) {
+  if (!(value >= least && value <= most)) {  // written so that a NaN is refused
+    fail(Status::kInvalidArgument, "{}: expected {} to {}, found {}", name, least, most, value);
   }
 }
 
-// The most probable token: the largest logit, the lowest index among equals.
-size_t find_best(std::span<const float> logits) {
-  if (logits.empty()) fail(Status::kInternal, "sampler: no logits");
-  size_t best = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i])) fail(Status::kInternal, "sampler: logit {} of {} is NaN", i, logits.size());
-    if (logits[i] > logits[best]) best = i;
-  }
-  if (logits[best] == -std::numeric_limits<float>::infinity()) {
-    fail(Status::kInternal, "sampler: all of {} logits are -inf", logits.size());
-  }
-  return best;
+// Neither 0 nor infinite, so that no product with it is NaN.
+float clamp_scale(double scale) {
+  return static_cast<float>(std::clamp(scale, static_cast<double>(std::numeric_limits<float>::min()),
+                                       static_cast<double>(std::numeric_limits<float>::max())));
 }
 
-// Ranks tokens: more probable first. A strict order, so that a filter's border is never a matter of chance.
-struct Better {
-  std::span<const float> logits;
-  bool operator()(int32_t a, int32_t b) const {
-    const float x = logits[static_cast<size_t>(a)];
-    const float y = logits[static_cast<size_t>(b)];
-    return x != y ? x > y : a < b;
-  }
-};
+bool allows(std::span<const uint32_t> mask, size_t token) {
+  return mask.empty() || (mask[token / 32] >> (token % 32) & 1) != 0;
+}
 
 }  // namespace
 
-Sampler::Sampler(const SamplerOptions& options) : options_(options) {
-  check_range("temperature", options.temperature, std::numeric_limits<double>::max());
-  check_range("top_p", options.top_p, 1);
-  check_range("min_p", options.min_p, 1);
-  if (options.top_k < 0) fail(Status::kInvalidArgument, "top_k: expected 0 or more, found {}", options.top_k);
+Sampler::Sampler(const SamplerOptions& options, int64_t vocab) : options_(options), vocab_(static_cast<size_t>(vocab)) {
+  if (vocab < 1 || vocab > INT32_MAX) fail(Status::kInternal, "sampler: a vocabulary of {}", vocab);
+  check_options();
+  check_bias();
+  if (options_.repetition == 0) options_.repetition = 1;
+  has_penalties_ = options_.repetition != 1 || options_.presence != 0 || options_.frequency != 0;
+  scale_ = options_.temperature == 0 ? 1.0f : clamp_scale(std::numbers::log2e / options_.temperature);
 }
 
-int32_t Sampler::pick(std::span<const float> logits, Rng& rng) {
-  if (options_.temperature == 0) return static_cast<int32_t>(find_best(logits));
-  weigh(logits);
-  // Summed and walked in index order, never in that of kept_: the answer must not depend on how a standard library
-  // arranges what nth_element leaves undefined.
-  const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
-  const double target = rng.uniform() * total;
-  double sum = 0;
-  size_t last = 0;  // also the answer if rounding made target equal to total
-  for (size_t i = 0; i < weights_.size(); ++i) {
+void Sampler::check_options() const {
+  check_range("temperature", options_.temperature, 0, kMaxDouble);
+  check_range("top_p", options_.top_p, 0, 1);
+  check_range("min_p", options_.min_p, 0, 1);
+  if (options_.top_k < 0) fail(Status::kInvalidArgument, "top_k: expected 0 or more, found {}", options_.top_k);
+  check_range("repetition_penalty", options_.repetition, 0, kMaxDouble);
+  check_range("presence_penalty", options_.presence, -2, 2);
+  check_range("frequency_penalty", options_.frequency, -2, 2);
+  if (options_.penalty_window < 0) {
+    fail(Status::kInvalidArgument, "penalty_window: expected 0 or more, found {}", options_.penalty_window);
+  }
+}
+
+void Sampler::check_bias() const {
+  std::vector<int32_t> tokens;
+  for (size_t i = 0; i < options_.bias.size(); ++i) {
+    const LogitBias& b = options_.bias[i];
+    if (b.token < 0 || static_cast<size_t>(b.token) >= vocab_) {
+      fail(Status::kInvalidArgument, "logit_bias[{}]: token {} is outside the vocabulary of {}", i, b.token, vocab_);
+    }
+    if (!(b.bias < kInf)) {  // NaN as well
+      fail(Status::kInvalidArgument, "logit_bias[{}]: token {}: expected a number or -inf, found {}", i, b.token,
+           b.bias);
+    }
+    tokens.push_back(b.token);
+  }
+  std::sort(tokens.begin(), tokens.end());
+  const auto twice = std::adjacent_find(tokens.begin(), tokens.end());
+  if (twice != tokens.end()) fail(Status::kInvalidArgument, "logit_bias: token {} stands in it twice", *twice);
+}
+
+int32_t Sampler::pick(const PickInputs& inputs, Rng& rng) {
+  if (!process(inputs)) return kNoToken;
+  if (options_.temperature == 0) return best_token();
+  if (has_filters()) {
+    filter();
+    return draw_from_kept(rng.uniform());
+  }
+  weigh_all();
+  return draw_from_all(rng.uniform());
+}
+
+std::vector<double> Sampler::weigh(const PickInputs& inputs) {
+  std::vector<double> weights(vocab_, 0.0);
+  if (!process(inputs)) return weights;
+  if (has_filters()) {
+    filter();
+    for (const RankedToken& t : kept_) weights[static_cast<size_t>(t.token)] = static_cast<double>(t.weight);
+  } else {
+    weigh_all();
+    std::copy(weights_.begin(), weights_.end(), weights.begin());
+  }
+  return weights;
+}
+
+// ---------------------------------------------------------------------------------------------- processors of logits
+
+// Steps 1 to 5, on a copy if any of them is in use, and the scan of what they leave. False: no token is wanted.
+bool Sampler::process(const PickInputs& inputs) {
+  if (inputs.logits.size() != vocab_) {
+    fail(Status::kInternal, "sampler: {} logits for a vocabulary of {}", inputs.logits.size(), vocab_);
+  }
+  if (!inputs.mask.empty() && inputs.mask.size() < (vocab_ + 31) / 32) {
+    fail(Status::kInternal, "sampler: a mask of {} words for a vocabulary of {}", inputs.mask.size(), vocab_);
+  }
+  if (has_penalties_ && inputs.history == nullptr) fail(Status::kInternal, "sampler: penalties need a history");
+  const bool edits = inputs.edit != nullptr && *inputs.edit;
+  logits_ = inputs.logits;
+  if (options_.bias.empty() && !has_penalties_ && !edits && inputs.mask.empty()) {
+    scan(inputs);
+    return true;
+  }
+
+  const size_t nan = find_nan(inputs.logits);  // first, as the steps may hide it
+  if (nan != vocab_) fail(Status::kInternal, "sampler: logit {} of {} is NaN", nan, vocab_);
+  edited_.assign(inputs.logits.begin(), inputs.logits.end());
+  logits_ = edited_;
+  for (const LogitBias& b : options_.bias) {
+    float& logit = edited_[static_cast<size_t>(b.token)];
+    logit = b.bias == -kInf ? b.bias : logit + b.bias;  // inf - inf is NaN
+  }
+  if (has_penalties_) penalise(*inputs.history);
+  if (edits) {
+    if (!(*inputs.edit)(edited_)) return false;
+    const size_t written = find_nan(edited_);
+    if (written != vocab_) {
+      fail(Status::kInvalidArgument, "the host's edit of the logits: it made logit {} of {} NaN", written, vocab_);
+    }
+  }
+  if (!inputs.mask.empty()) apply_mask(inputs.mask);
+  scan(inputs);
+  return true;
+}
+
+void Sampler::penalise(const PenaltyHistory& history) {
+  for (const PenaltyHistory::Count& count : history.counts()) {
+    const size_t token = static_cast<size_t>(count.token);
+    if (token >= vocab_) fail(Status::kInternal, "sampler: a history of another vocabulary");
+    float& logit = edited_[token];
+    const double repeated = static_cast<double>(logit);
+    logit = static_cast<float>(repeated > 0 ? repeated / options_.repetition : repeated * options_.repetition);
+    if (count.generated == 0) continue;
+    logit = static_cast<float>(static_cast<double>(logit) -
+                               (options_.presence + options_.frequency * static_cast<double>(count.generated)));
+  }
+}
+
+void Sampler::apply_mask(std::span<const uint32_t> mask) {
+  for (size_t first = 0; first < vocab_; first += 32) {
+    const uint32_t word = mask[first / 32];
+    const size_t n = std::min<size_t>(32, vocab_ - first);
+    float* logits = edited_.data() + first;
+    if (word == 0) {
+      std::fill(logits, logits + n, -kInf);
+    } else if (word != UINT32_MAX) {
+      for (size_t i = 0; i < n; ++i) logits[i] = (word >> i & 1) != 0 ? logits[i] : -kInf;
+    }
+  }
+}
+
+// Of logits_: the best and the blocks' best.
+void Sampler::scan(const PickInputs& inputs) {
+  if (!scan_logits(logits_, block_best_, best_)) {
+    fail(Status::kInternal, "sampler: logit {} of {} is NaN", find_nan(logits_), vocab_);
+  }
+  if (best_ == -kInf) fail_without_token(inputs);
+  if (best_ == kInf) spread_infinity();
+}
+
+// Logits of +inf share everything between them. Past this point all logits are finite or -inf.
+void Sampler::spread_infinity() {
+  if (logits_.data() != edited_.data()) edited_.assign(logits_.begin(), logits_.end());
+  for (float& logit : edited_) logit = logit == kInf ? 0.0f : -kInf;
+  logits_ = edited_;
+  scan_logits(logits_, block_best_, best_);
+}
+
+// Whose fault it is that nothing is left. The first in order that would have been enough by itself.
+void Sampler::fail_without_token(const PickInputs& inputs) const {
+  std::vector<bool> removed(vocab_, false);
+  for (const LogitBias& b : options_.bias) {
+    if (b.bias == -kInf) removed[static_cast<size_t>(b.token)] = true;
+  }
+  bool model = false, constraint = false, both = false, bias = false;  // is there a token that ... leaves?
+  for (size_t i = 0; i < vocab_; ++i) {
+    const bool finite = inputs.logits[i] != -kInf;
+    const bool allowed = allows(inputs.mask, i);
+    model = model || finite;
+    constraint = constraint || allowed;
+    both = both || (finite && allowed);
+    bias = bias || (finite && allowed && !removed[i]);
+  }
+  if (!model) fail(Status::kInternal, "sampler: all of {} logits are -inf", vocab_);
+  if (!constraint) fail(Status::kInternal, "sampler: the constraint allows none of {} tokens", vocab_);
+  if (!both) fail(Status::kInternal, "sampler: the logits of all tokens that the constraint allows are -inf");
+  const char* which = inputs.mask.empty() ? "" : " that the constraint allows";
+  if (!bias) fail(Status::kInvalidArgument, "logit_bias: it removes every token{}", which);
+  if (inputs.edit != nullptr && *inputs.edit) {
+    fail(Status::kInvalidArgument, "the host's edit of the logits: it leaves no token{} above -inf", which);
+  }
+  fail(Status::kInvalidArgument, "logit_bias and penalties: they leave no token{} above -inf", which);
+}
+
+// ---------------------------------------------------------------------------------------------------------- filters
+
+bool Sampler::has_filters() const {
+  return options_.top_k > 0 || (options_.top_p > 0 && options_.top_p < 1) || options_.min_p > 0;
+}
+
+double Sampler::weigh_all() { return weigh_logits(logits_, best_, scale_, weights_, block_sums_); }
+
+// Each filter keeps a beginning of the ranking. A lower bound of where it ends is cheap to find, and most blocks of
+// logits have nothing above it; only what is, is looked at closely.
+void Sampler::filter() {
+  const bool top_k = options_.top_k > 0 && static_cast<size_t>(options_.top_k) < vocab_;
+  const bool top_p = options_.top_p > 0 && options_.top_p < 1;
+  double total = 0;
+  if (top_k) {
+    collect(static_cast<double>(least_of_top_k()));
+    cutter_.keep_count(kept_, options_.top_k);
+    for (const RankedToken& t : kept_) total += static_cast<double>(t.weight);
+  } else if (top_p) {
+    total = weigh_all();
+    collect(least_of_top_p(total));
+  } else {
+    collect(options_.min_p > 0 ? least_of_min_p() : -static_cast<double>(kInf));
+  }
+  if (top_p) cutter_.keep_sum(kept_, options_.top_p * total);
+  if (options_.min_p > 0) {
+    const double least = least_of_min_p();
+    std::erase_if(kept_, [&](const RankedToken& t) { return static_cast<double>(t.logit) < least; });
+  }
+}
+
+// kept_ becomes the tokens with logits of `least` and more.
+void Sampler::collect(double least) {
+  kept_.clear();
+  for (size_t b = 0; b < block_best_.size(); ++b) {
+    if (static_cast<double>(block_best_[b]) < least) continue;
+    const std::span<const float> block = logit_block(logits_, b);
+    for (size_t i = 0; i < block.size(); ++i) {
+      const float logit = block[i];
+      if (static_cast<double>(logit) < least || logit == -kInf) continue;
+      kept_.push_back({static_cast<int32_t>(b * kLogitBlock + i), logit, exp2_weight((logit - best_) * scale_)});
+    }
+  }
+}
+
+// The best of k blocks are k logits, so that the k-th largest of all is not below the least of them.
+float Sampler::least_of_top_k() {
+  const size_t k = static_cast<size_t>(options_.top_k);
+  if (k > block_best_.size()) return -kInf;
+  spare_ = block_best_;
+  const auto kth = spare_.begin() + static_cast<ptrdiff_t>(k - 1);
+  std::nth_element(spare_.begin(), kth, spare_.end(), std::greater<float>());
+  return *kth;
+}
+
+// Tokens with less than (1 - top_p) / vocab of the total have less than 1 - top_p of it all together, so that the rest
+// reaches top_p without them. The margin is far above the rounding of weights and far below what it costs.
+double Sampler::least_of_top_p(double total) const {
+  constexpr double kMargin = 0.01;  // of the logarithm
+  const double spared = 1 - options_.top_p;
+  if (spared < 1e-9) return -static_cast<double>(kInf);  // the margin must stay above the rounding of the total, too
+  const double least_weight = spared * total / static_cast<double>(vocab_);
+  return static_cast<double>(best_) + (std::log2(least_weight) - kMargin) / static_cast<double>(scale_);
+}
+
+// p >= min_p * largest, as a condition on the logit.
+double Sampler::least_of_min_p() const {
+  return static_cast<double>(best_) + options_.temperature * std::log(options_.min_p);
+}
+
+// ------------------------------------------------------------------------------------------------------------- draws
+
+int32_t Sampler::best_token() const {
+  size_t b = 0;
+  while (block_best_[b] != best_) ++b;
+  size_t i = b * kLogitBlock;
+  while (logits_[i] != best_) ++i;
+  return static_cast<int32_t>(i);
+}
+
+// Both walk in the order of the index and take the last token of any weight if rounding made the target the total.
+int32_t Sampler::draw_from_all(double uniform) {
+  double total = 0;
+  for (const double sum : block_sums_) total += sum;
+  const double target = uniform * total;
+  size_t block = 0;
+  double before_block = 0, sum = 0;
+  for (size_t b = 0; b < block_sums_.size(); ++b) {
+    if (block_sums_[b] == 0) continue;
+    block = b;
+    before_block = sum;
+    sum += block_sums_[b];
+    if (target < sum) break;
+  }
+  const size_t first = block * kLogitBlock, end = std::min(first + kLogitBlock, vocab_);
+  const double rest = target - before_block;
+  size_t last = first;
+  sum = 0;
+  for (size_t i = first; i < end; ++i) {
     if (weights_[i] == 0) continue;
     last = i;
-    sum += weights_[i];
-    if (target < sum) break;
+    sum += static_cast<double>(weights_[i]);
+    if (rest < sum) break;
   }
   return static_cast<int32_t>(last);
 }
 
-std::span<const double> Sampler::weigh(std::span<const float> logits) {
-  const double best = logits[find_best(logits)];
-  kept_.resize(logits.size());
-  std::iota(kept_.begin(), kept_.end(), 0);
-  if (options_.top_k > 0) keep_top_k(logits);
-
-  weights_.assign(logits.size(), 0.0);
-  for (int32_t token : kept_) {
-    const double logit = logits[static_cast<size_t>(token)];
-    // Equal first: inf - inf is NaN. Several infinite logits share everything; all else is then exp(-inf).
-    weights_[static_cast<size_t>(token)] = logit == best ? 1.0 : std::exp((logit - best) / options_.temperature);
+int32_t Sampler::draw_from_kept(double uniform) const {
+  double total = 0;
+  for (const RankedToken& t : kept_) total += static_cast<double>(t.weight);
+  const double target = uniform * total;
+  double sum = 0;
+  int32_t last = kept_.front().token;
+  for (const RankedToken& t : kept_) {
+    if (t.weight == 0) continue;
+    last = t.token;
+    sum += static_cast<double>(t.weight);
+    if (target < sum) break;
   }
-  if (options_.top_p > 0 && options_.top_p < 1) keep_top_p(logits);
-  if (options_.min_p > 0) keep_min_p();
-  return weights_;
-}
-
-void Sampler::keep_top_k(std::span<const float> logits) {
-  const size_t k = static_cast<size_t>(options_.top_k);
-  if (k >= kept_.size()) return;
-  std::nth_element(kept_.begin(), kept_.begin() + static_cast<ptrdiff_t>(k), kept_.end(), Better{logits});
-  kept_.resize(k);
-}
-
-// The kept tokens are a prefix of the ranking, and where it ends is found by halving: rank one half above the other,
-// add the better half up, and go on in whichever half the sum crosses top_p. Linear altogether, as the halves shrink.
-void Sampler::keep_top_p(std::span<const float> logits) {
-  const auto weight = [&](int32_t token) { return weights_[static_cast<size_t>(token)]; };
-  double missing = 0;  // weight that the prefix still lacks
-  for (int32_t token : kept_) missing += weight(token);
-  missing *= options_.top_p;
-
-  auto first = kept_.begin();  // everything before it stays
-  auto last = kept_.end();     // everything from it on goes
-  while (last - first > 1) {
-    const auto middle = first + (last - first) / 2;
-    std::nth_element(first, middle, last, Better{logits});
-    double sum = 0;
-    for (auto it = first; it != middle; ++it) sum += weight(*it);
-    if (sum >= missing) {
-      last = middle;
-    } else {
-      missing -= sum;
-      first = middle;
-    }
-  }
-  for (auto it = last; it != kept_.end(); ++it) weights_[static_cast<size_t>(*it)] = 0;
-  kept_.erase(last, kept_.end());
-}
-
-void Sampler::keep_min_p() {
-  for (int32_t token : kept_) {
-    double& weight = weights_[static_cast<size_t>(token)];  // relative to the largest, which is 1
-    if (weight < options_.min_p) weight = 0;
-  }
+  return last;
 }
 
 }  // namespace dsv4

@@ -38,7 +38,7 @@ Turn::Turn(Session& session, const GenerateOptions& options, const EventSink& si
       timeline_(session.timeline_),
       options_(options),
       sink_(sink),
-      sampler_(options.sampling),
+      sampler_(options.sampling, session.engine_->model->config().vocab),
       seed_(options.seed != 0 ? options.seed : fresh_seed()),
       rng_(seed_),
       before_(timeline_.tokens().begin(), timeline_.tokens().end()) {}
@@ -135,7 +135,7 @@ void Turn::prefill() {
 
 EndReason Turn::step() {
   if (timeline_.size() >= timeline_.context()) return EndReason::kLength;
-  const int32_t id = sampler_.pick(timeline_.logits(), rng_);
+  const int32_t id = sampler_.pick({timeline_.logits()}, rng_);
   timeline_.append({&id, 1});
   ++stats_.generated_tokens;
   if (parser_ != nullptr) {

@@ -1,20 +1,20 @@
-// lib/sample: the generator against published numbers, the distribution against the analytic softmax, each filter
-// against a brute-force ranking, and the logits that break samplers.
+// lib/sample/sampler: every processor and their order against a plain reference, draws against the distribution, and
+// the logits and options that break samplers.
 #include "lib/sample/sampler.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/sample/rng.h"
+#include "tests/unit/sampler_reference.h"
 
 using namespace dsv4;
 
@@ -23,186 +23,342 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-std::vector<float> random_logits(size_t n, uint64_t seed, double spread, bool with_ties) {
+// The inputs of a case, and what they point to.
+class Inputs {
+ public:
+  explicit Inputs(const SampleCase& c) : c_(c), history_(c.history()) {}
+  PickInputs get() const { return {c_.logits, &history_, c_.mask, &c_.edit}; }
+
+ private:
+  const SampleCase& c_;
+  PenaltyHistory history_;
+};
+
+Sampler make_sampler(const SampleCase& c) { return Sampler(c.options, static_cast<int64_t>(c.logits.size())); }
+std::vector<double> weigh(const SampleCase& c) { return make_sampler(c).weigh(Inputs(c).get()); }
+int32_t pick(const SampleCase& c, Rng& rng) { return make_sampler(c).pick(Inputs(c).get(), rng); }
+int32_t pick(const SamplerOptions& options, const std::vector<float>& logits, Rng& rng) {
+  SampleCase c;
+  c.options = options;
+  c.logits = logits;
+  return pick(c, rng);
+}
+
+// The same tokens are in, and weights agree to what a float's rounding does to the exponent.
+bool agree(const std::vector<double>& weights, const std::vector<double>& expected) {
+  if (weights.size() != expected.size()) return false;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const double w = weights[i], e = expected[i];
+    const double exponent = e > 0 ? -std::log(e) : 0;
+    if (e > 1e-37 && !(w > 0)) return false;
+    if (e == 0 && w != 0) return false;
+    if (!(std::abs(w - e) <= e * (3 + 2 * exponent) * 0x1p-23 + 1e-37)) return false;
+  }
+  return true;
+}
+
+std::vector<uint32_t> random_mask(size_t vocab, Rng& rng) {
+  std::vector<uint32_t> mask((vocab + 31) / 32);
+  for (uint32_t& word : mask) {
+    const uint64_t kind = rng.next() % 4;  // words with all, none, half of the bits
+    word = kind == 0 ? 0 : kind == 1 ? UINT32_MAX : static_cast<uint32_t>(rng.next());
+  }
+  mask[0] |= 1;
+  return mask;
+}
+
+// A host that scales, adds, forbids, and wants one token above all others.
+bool busy_edit(std::span<float> logits) {
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (i % 3 == 1) logits[i] = logits[i] * 0.5f + 1.25f;
+    if (i % 17 == 4) logits[i] = -kInf;
+  }
+  logits[logits.size() / 2] = 9.5f;
+  return true;
+}
+
+// Something of everything, at random.
+SampleCase random_case(uint64_t seed) {
   Rng rng(seed);
-  std::vector<float> logits(n);
-  for (float& x : logits) {
-    x = static_cast<float>((rng.uniform() - 0.5) * spread);
-    if (with_ties) x = std::round(x);
+  const auto chance = [&](double p) { return rng.uniform() < p; };
+  SampleCase c;
+  const size_t vocab = 1 + rng.next() % 700;
+  c.logits = random_logits(vocab, seed, 2 + 30 * rng.uniform(), chance(0.4));
+  for (float& l : c.logits) {
+    if (chance(0.03)) l = -kInf;
   }
-  return logits;
+  c.logits[0] = 0.5f;
+  SamplerOptions& o = c.options;
+  o.temperature = chance(0.3) ? 1 : 0.05 + 3 * rng.uniform();
+  if (chance(0.5)) o.top_k = static_cast<int32_t>(1 + rng.next() % (chance(0.5) ? 20 : 900));
+  if (chance(0.5)) o.top_p = rng.uniform();
+  if (chance(0.4)) o.min_p = rng.uniform() * rng.uniform();
+  if (chance(0.5)) o.repetition = 0.5 + rng.uniform();
+  if (chance(0.5)) o.presence = 4 * rng.uniform() - 2;
+  if (chance(0.5)) o.frequency = 4 * rng.uniform() - 2;
+  if (chance(0.5)) o.penalty_window = static_cast<int64_t>(rng.next() % 60);
+  for (size_t i = 0; i < 80; ++i) c.tokens.push_back(static_cast<int32_t>(rng.next() % std::min<size_t>(vocab, 50)));
+  c.prompt = rng.next() % 80;
+  for (size_t id = 1; id < vocab; ++id) {
+    if (chance(0.05)) o.bias.push_back({static_cast<int32_t>(id), chance(0.2) ? -kInf : float(8 * rng.uniform() - 4)});
+  }
+  if (chance(0.5)) c.mask = random_mask(vocab, rng);
+  if (chance(0.5) && vocab % 17 > 4) c.edit = busy_edit;
+  return c;
 }
 
-// The definition, by a full sort: tokens by falling logit and rising index; then each filter in its order.
-std::vector<double> brute_force(const std::vector<float>& logits, const SamplerOptions& o) {
-  const size_t n = logits.size();
-  std::vector<size_t> order(n);
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
-  if (o.top_k > 0) order.resize(std::min(n, static_cast<size_t>(o.top_k)));
-  const auto softmax = [&](size_t i) {
-    double sum = 0;
-    for (size_t j : order) sum += std::exp((double(logits[j]) - double(logits[order[0]])) / o.temperature);
-    return std::exp((double(logits[i]) - double(logits[order[0]])) / o.temperature) / sum;
-  };
-  std::vector<double> p;
-  for (size_t i : order) p.push_back(softmax(i));
-  size_t keep = p.size();
-  if (o.top_p > 0 && o.top_p < 1) {
-    double sum = 0;
-    keep = 0;
-    while (keep < p.size() && sum < o.top_p) sum += p[keep++];
-  }
-  std::vector<double> result(n, 0.0);
-  double sum = 0;
-  for (size_t r = 0; r < keep; ++r) {
-    if (p[r] >= o.min_p * p[0]) sum += result[order[r]] = p[r];
-  }
-  for (double& x : result) x /= sum;
-  return result;
+// A case in which every step matters and so does every place in the order that can.
+SampleCase full_case(uint64_t seed) {
+  SampleCase c = random_case(seed);
+  c.logits = random_logits(300, seed, 8, false);
+  for (size_t i = 0; i < 41; ++i) c.logits[i] += 2;  // those that have been said
+  c.options.bias = {{1, 2.5f}, {2, -1.5f}, {7, 3.f}, {150, 1.f}, {20, -kInf}};
+  c.options.repetition = 1.7;
+  c.options.presence = 0.6;
+  c.options.frequency = 0.3;
+  c.options.penalty_window = 60;
+  c.options.temperature = 1.6;
+  c.options.top_k = 40;
+  c.options.top_p = 0.9;
+  c.options.min_p = 0.3;
+  for (size_t i = 0; i < c.tokens.size(); ++i) c.tokens[i] = static_cast<int32_t>(i * i % 41);
+  c.prompt = 30;
+  Rng rng(seed);
+  c.mask = random_mask(300, rng);
+  c.mask[4] &= ~(1u << 22);  // token 150, which the edit wants most
+  c.edit = busy_edit;
+  return c;
 }
 
-// Pearson's statistic of `draws` picks against the expected probabilities, tokens of probability 0 apart.
-double chi_square(Sampler& sampler, const std::vector<float>& logits, const std::vector<double>& p, int draws,
-                  Rng& rng) {
-  std::vector<int> count(p.size(), 0);
-  for (int i = 0; i < draws; ++i) ++count[static_cast<size_t>(sampler.pick(logits, rng))];
-  double statistic = 0;
-  for (size_t i = 0; i < p.size(); ++i) {
-    if (p[i] == 0) {
-      CHECK(count[i] == 0);
-      continue;
-    }
-    const double expected = p[i] * draws;
-    statistic += (count[i] - expected) * (count[i] - expected) / expected;
-  }
-  return statistic;
-}
-
-Status status_of(const std::vector<float>& logits, const SamplerOptions& options, std::string* message = nullptr) {
+Status status_of(const SampleCase& c, std::string* message) {
   try {
     Rng rng(1);
-    Sampler(options).pick(logits, rng);
+    pick(c, rng);
   } catch (const Error& e) {
-    if (message != nullptr) *message = e.what();
+    *message = e.what();
     return e.status();
   }
   return Status::kOk;
 }
 
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+// Draws by inversion: the token at which the reference's running sum passes u * total, up to rounding.
+void check_draw(const std::vector<double>& p, double u, int32_t token) {
+  const double total = std::accumulate(p.begin(), p.end(), 0.0);
+  const auto at = p.begin() + token;
+  const double before = std::accumulate(p.begin(), at, 0.0);
+  REQUIRE(*at > 0);
+  REQUIRE(before <= (u + 1e-6) * total);
+  REQUIRE(before + *at >= (u - 1e-6) * total);
+}
+
 }  // namespace
 
-TEST_CASE("rng: the published sequence of xoshiro256++ from the state 1, 2, 3, 4") {
-  Rng rng(Rng::State{1, 2, 3, 4});
-  const std::array<uint64_t, 10> expected = {41943041u,
-                                             58720359u,
-                                             3588806011781223u,
-                                             3591011842654386u,
-                                             9228616714210784205u,
-                                             9973669472204895162u,
-                                             14011001112246962877u,
-                                             12406186145184390807u,
-                                             15849039046786891736u,
-                                             10450023813501588000u};
-  for (uint64_t value : expected) CHECK(rng.next() == value);
-}
+TEST_CASE("sampler: anything at random is what the reference says") {
+  int filtered = 0;
+  for (uint64_t seed = 0; seed < 3000; ++seed) {
+    CAPTURE(seed);
+    const SampleCase c = random_case(seed);
+    const std::vector<double> expected = reference_weights(c);
+    const std::vector<double> weights = weigh(c);
+    REQUIRE(agree(weights, expected));
+    filtered += std::count(weights.begin(), weights.end(), 0.0) > 0;
+    Rng rng(seed), same(seed);
+    check_draw(expected, same.uniform(), pick(c, rng));
+    REQUIRE(rng.state() == same.state());
 
-TEST_CASE("rng: seeding is splitmix64, seeds differ, a saved state goes on, zero is refused") {
-  CHECK(Rng(0).state()[0] == 0xe220a8397b1dcdafu);  // the published first output of splitmix64(0)
-  CHECK(Rng(0).state() != Rng(1).state());
-  Rng a(42);
-  for (int i = 0; i < 100; ++i) a.next();
-  Rng b(a.state());
-  for (int i = 0; i < 100; ++i) CHECK(a.next() == b.next());
-  CHECK_THROWS_AS(Rng(Rng::State{}), Error);
-}
-
-TEST_CASE("rng: uniform lies in [0, 1) and has the moments of a uniform variable") {
-  Rng rng(7);
-  double sum = 0, squares = 0;
-  const int n = 100000;
-  for (int i = 0; i < n; ++i) {
-    const double u = rng.uniform();
-    REQUIRE(u >= 0);
-    REQUIRE(u < 1);
-    sum += u;
-    squares += u * u;
+    SampleCase greedy = c;
+    greedy.options.temperature = 0;
+    Rng untouched(seed);
+    const auto best = std::max_element(expected.begin(), expected.end());
+    REQUIRE(pick(greedy, untouched) == best - expected.begin());
+    REQUIRE(untouched.state() == Rng(seed).state());
   }
-  CHECK(sum / n == doctest::Approx(0.5).epsilon(0.01));
-  CHECK(squares / n == doctest::Approx(1.0 / 3).epsilon(0.01));
+  CHECK(filtered > 1000);
 }
 
-TEST_CASE("sampler: greedy takes the largest logit, the lowest index of equals, and no random number") {
-  Sampler sampler({.temperature = 0, .top_p = 0.1, .min_p = 0.5, .top_k = 3});
-  Rng rng(1);
-  const Rng::State before = rng.state();
-  CHECK(sampler.pick(std::vector<float>{1, 3, 2, 3}, rng) == 1);
-  CHECK(sampler.pick(std::vector<float>{-kInf, -5, -kInf}, rng) == 1);
-  CHECK(sampler.pick(std::vector<float>{0, kInf, kInf}, rng) == 1);
-  CHECK(sampler.pick(std::vector<float>{-2}, rng) == 0);
-  CHECK(rng.state() == before);
-}
-
-TEST_CASE("sampler: draws follow the analytic distribution") {
-  // 99.99 % quantiles of chi-square: 15 degrees of freedom 44.3, 7: 29.9, 3: 21.1.
-  const std::vector<float> logits = random_logits(16, 3, 5, false);
-  struct Row {
-    SamplerOptions options;
-    double limit;
-  };
-  const Row rows[] = {{{}, 44.3},
-                      {{.temperature = 0.5}, 44.3},
-                      {{.temperature = 2.5}, 44.3},
-                      {{.top_k = 8}, 29.9},
-                      {{.temperature = 3, .top_p = 0.8}, 44.3},
-                      {{.min_p = 0.2}, 44.3},
-                      {{.temperature = 1.5, .top_p = 0.9, .min_p = 0.05, .top_k = 8}, 29.9}};
-  for (const Row& row : rows) {
-    Sampler sampler(row.options);
-    Rng rng(2024);
-    CAPTURE(row.options.temperature);
-    CAPTURE(row.options.top_k);
-    CHECK(chi_square(sampler, logits, brute_force(logits, row.options), 50000, rng) < row.limit);
+TEST_CASE("sampler: the order of the processors is the documented one and no other") {
+  // Pairs that do not commute. Temperature keeps the ranking, so that it may trade places with top_k; min_p is relative
+  // to the largest, so that it may with top_p.
+  const std::vector<std::pair<Step, Step>> pairs = {
+      {Step::kBias, Step::kRepetition}, {Step::kRepetition, Step::kCounts}, {Step::kCounts, Step::kEdit},
+      {Step::kBias, Step::kEdit},       {Step::kEdit, Step::kMask},         {Step::kMask, Step::kTopK},
+      {Step::kMask, Step::kTopP},       {Step::kTopK, Step::kTopP},         {Step::kTemperature, Step::kTopP},
+      {Step::kTemperature, Step::kMinP}};
+  std::vector<int> noticed(pairs.size(), 0), missed(kDocumentedOrder.size(), 0);
+  for (uint64_t seed = 0; seed < 30; ++seed) {
+    CAPTURE(seed);
+    const SampleCase c = full_case(seed);
+    const std::vector<double> weights = weigh(c);
+    REQUIRE(agree(weights, reference_weights(c)));
+    for (size_t i = 0; i < pairs.size(); ++i) {
+      std::vector<Step> order = kDocumentedOrder;
+      std::iter_swap(std::find(order.begin(), order.end(), pairs[i].first),
+                     std::find(order.begin(), order.end(), pairs[i].second));
+      noticed[i] += agree(weights, reference_weights(c, order)) ? 0 : 1;
+    }
+    for (size_t i = 0; i < kDocumentedOrder.size(); ++i) {  // each of them does something, too
+      std::vector<Step> order = kDocumentedOrder;
+      order.erase(order.begin() + static_cast<ptrdiff_t>(i));
+      missed[i] += agree(weights, reference_weights(c, order)) ? 0 : 1;
+    }
   }
-  // The test can fail: draws at one temperature do not pass for another.
-  Sampler sampler({.temperature = 1.1});
-  Rng rng(2024);
-  CHECK(chi_square(sampler, logits, brute_force(logits, {}), 50000, rng) > 44.3);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    CAPTURE(i);
+    CHECK(noticed[i] > 0);
+  }
+  for (size_t i = 0; i < missed.size(); ++i) {
+    CAPTURE(i);
+    CHECK(missed[i] > 0);
+  }
 }
 
 TEST_CASE("sampler: every filter keeps the set that a full sort keeps") {
   for (uint64_t seed = 0; seed < 40; ++seed) {
-    const bool ties = seed % 2 == 1;
-    const std::vector<float> logits = random_logits(1 + seed * 37 % 500, seed, 2 + double(seed % 5) * 4, ties);
+    SampleCase c;
+    c.logits = random_logits(1 + seed * 37 % 900, seed, 2 + double(seed % 5) * 4, seed % 2 == 1);
     for (int32_t top_k : {0, 1, 2, 7, 64, 1000}) {
-      for (double top_p : {0.0, 1e-9, 0.137, 0.5, 0.9013, 0.999, 1.0}) {
+      for (double top_p : {0.0, 1e-9, 0.137, 0.5, 0.9013, 0.999, 0.999999, 1.0}) {
         for (double min_p : {0.0, 0.0113, 0.3, 1.0}) {
-          const SamplerOptions options{.temperature = 0.7, .top_p = top_p, .min_p = min_p, .top_k = top_k};
-          const std::vector<double> expected = brute_force(logits, options);
-          Sampler sampler(options);
-          const std::span<const double> weights = sampler.weigh(logits);
-          REQUIRE(weights.size() == expected.size());
-          const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-          for (size_t i = 0; i < weights.size(); ++i) {
-            CAPTURE(seed);
-            CAPTURE(top_k);
-            CAPTURE(top_p);
-            CAPTURE(min_p);
-            REQUIRE((weights[i] > 0) == (expected[i] > 0));
-            REQUIRE(weights[i] / total == doctest::Approx(expected[i]).epsilon(1e-9));
-          }
+          CAPTURE(seed);
+          CAPTURE(top_k);
+          CAPTURE(top_p);
+          CAPTURE(min_p);
+          c.options = {.temperature = 0.7, .top_p = top_p, .min_p = min_p, .top_k = top_k};
+          REQUIRE(agree(weigh(c), reference_weights(c)));
         }
       }
     }
   }
 }
 
+TEST_CASE("sampler: full vocabularies, flat, peaked, tied, with outliers") {
+  for (int kind = 0; kind < 4; ++kind) {
+    SampleCase c;
+    c.logits = random_logits(129280, 21 + kind, kind == 0 ? 0.01 : 30, kind == 2);
+    if (kind == 3) {
+      for (size_t i = 0; i < 10; ++i) c.logits[i * 1000] = -1e30f * float(i + 1);
+      c.logits[129279] = 22;
+    }
+    for (const SamplerOptions& options :
+         {SamplerOptions{}, SamplerOptions{.top_p = 0.95}, SamplerOptions{.top_p = 0.3, .top_k = 1000},
+          SamplerOptions{.top_k = 40}, SamplerOptions{.temperature = 30, .top_p = 0.9, .min_p = 0.3},
+          SamplerOptions{.min_p = 0.05}}) {
+      CAPTURE(kind);
+      CAPTURE(options.top_k);
+      CAPTURE(options.top_p);
+      c.options = options;
+      const std::vector<double> expected = reference_weights(c);
+      Sampler sampler = make_sampler(c);
+      const Inputs inputs(c);
+      REQUIRE(agree(sampler.weigh(inputs.get()), expected));
+      Rng rng(5), same(5);
+      for (int i = 0; i < 5; ++i) check_draw(expected, same.uniform(), sampler.pick(inputs.get(), rng));
+    }
+  }
+}
+
+TEST_CASE("sampler: a top_p that only rounding tells from 1 keeps a beginning of the ranking") {
+  SampleCase c;
+  c.logits = random_logits(5000, 9, 60, true);
+  for (double top_p : {1 - 1e-10, 1 - 1e-13, 1 - 0x1p-53}) {
+    c.options = {.top_p = top_p};
+    const std::vector<double> weights = weigh(c);
+    const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+    double best_out = 0;
+    std::vector<RankedToken> kept;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      if (weights[i] > 0) kept.push_back({static_cast<int32_t>(i), c.logits[i], 0});
+    }
+    REQUIRE(!kept.empty());
+    const RankedToken last = *std::max_element(kept.begin(), kept.end(), ranks_before);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const RankedToken token{static_cast<int32_t>(i), c.logits[i], 0};
+      if (weights[i] == 0) REQUIRE(ranks_before(last, token));
+      if (weights[i] == 0) best_out = std::max(best_out, std::exp(double(c.logits[i]) - 30));
+    }
+    CHECK(best_out < 1e-9 * total);  // and not a short one
+  }
+}
+
+TEST_CASE("sampler: draws follow the distribution") {
+  // Pearson's statistic against the 99.99 % quantiles of chi-square: 15 degrees of freedom 44.3, 7: 29.9.
+  SampleCase c;
+  c.logits = random_logits(16, 3, 5, false);
+  const auto chi_square = [&](const SamplerOptions& drawn, const SamplerOptions& expected_of) {
+    c.options = expected_of;
+    std::vector<double> p = reference_weights(c);
+    const double total = std::accumulate(p.begin(), p.end(), 0.0);
+    c.options = drawn;
+    Sampler sampler = make_sampler(c);
+    const Inputs inputs(c);
+    Rng rng(2024);
+    std::vector<int> count(p.size(), 0);
+    const int draws = 50000;
+    for (int i = 0; i < draws; ++i) ++count[static_cast<size_t>(sampler.pick(inputs.get(), rng))];
+    double statistic = 0;
+    for (size_t i = 0; i < p.size(); ++i) {
+      const double expected = p[i] / total * draws;
+      if (p[i] == 0) CHECK(count[i] == 0);
+      if (p[i] != 0) statistic += (count[i] - expected) * (count[i] - expected) / expected;
+    }
+    return statistic;
+  };
+  const auto check = [&](const SamplerOptions& options, double limit) {
+    CAPTURE(options.temperature);
+    CAPTURE(options.top_k);
+    CHECK(chi_square(options, options) < limit);
+  };
+  check({}, 44.3);
+  check({.temperature = 0.5}, 44.3);
+  check({.temperature = 2.5}, 44.3);
+  check({.top_k = 8}, 29.9);
+  check({.temperature = 3, .top_p = 0.8}, 44.3);
+  check({.min_p = 0.2}, 44.3);
+  check({.temperature = 1.5, .top_p = 0.9, .min_p = 0.05, .top_k = 8}, 29.9);
+  CHECK(chi_square({.temperature = 1.1}, {}) > 44.3);  // the test can fail
+}
+
+TEST_CASE("sampler: nothing brings a forbidden token back, and a word of the mask means its 32 tokens") {
+  SampleCase c;
+  c.logits.assign(100, 0.f);
+  c.logits[70] = kInf;
+  c.options.bias = {{71, 1e30f}};
+  c.edit = [](std::span<float> logits) {
+    logits[72] = kInf;
+    return true;
+  };
+  c.mask = {0, 1u << 31, 0, 0xfffffff1u};  // tokens 63 and 96; the bits past the end mean nothing
+  const std::vector<double> weights = weigh(c);
+  for (size_t i = 0; i < 100; ++i) CHECK(weights[i] == (i == 63 || i == 96 ? 1.0 : 0.0));
+  c.mask[1] = 0;
+  c.options.temperature = 0;
+  Rng rng(1);
+  CHECK(pick(c, rng) == 96);
+}
+
+TEST_CASE("sampler: greedy takes the largest logit, the lowest index of equals, whatever the filters say") {
+  const SamplerOptions options{.temperature = 0, .top_p = 0.1, .min_p = 0.5, .top_k = 3};
+  Rng rng(1);
+  CHECK(pick(options, {1, 3, 2, 3}, rng) == 1);
+  CHECK(pick(options, {-kInf, -5, -kInf}, rng) == 1);
+  CHECK(pick(options, {0, kInf, kInf}, rng) == 1);
+  CHECK(pick(options, {-0.0f, 0.0f}, rng) == 0);
+  CHECK(pick(options, {-2}, rng) == 0);
+  std::vector<float> many(1000, -1.f);
+  many[255] = many[256] = many[999] = 4;
+  CHECK(pick(options, many, rng) == 255);
+  CHECK(rng.state() == Rng(1).state());
+}
+
 TEST_CASE("sampler: ties at a border go to the lower index") {
-  const std::vector<float> equal(10, 2.5f);
-  const auto kept = [&](const SamplerOptions& options) {
-    Sampler sampler(options);
+  const auto kept = [](const SamplerOptions& options) {
+    SampleCase c;
+    c.logits.assign(10, 2.5f);
+    c.options = options;
     std::set<size_t> set;
-    const auto weights = sampler.weigh(equal);
+    const std::vector<double> weights = weigh(c);
     for (size_t i = 0; i < weights.size(); ++i) {
       if (weights[i] > 0) set.insert(i);
     }
@@ -213,28 +369,113 @@ TEST_CASE("sampler: ties at a border go to the lower index") {
   CHECK(kept({.min_p = 1}).size() == 10);
 }
 
-TEST_CASE("sampler: same seed, same tokens; another seed, others; scratch carries nothing over") {
+TEST_CASE("sampler: the penalties and the bias, by hand") {
+  SampleCase c;
+  c.logits = {2, -2, 2, 2, 0};
+  c.tokens = {0, 1, 2, 2, 2};  // the prompt is 0, 1; 2 has been said three times
+  c.prompt = 2;
+  c.options = {.repetition = 2, .presence = 0.5, .frequency = 0.25, .bias = {{3, -kInf}, {4, 1}}};
+  std::vector<float> seen;
+  c.edit = [&](std::span<float> logits) {
+    seen.assign(logits.begin(), logits.end());
+    return true;
+  };
+  weigh(c);
+  CHECK(seen == std::vector<float>{1, -4, 1 - 0.5f - 0.75f, -kInf, 1});
+  c.options.penalty_window = 2;
+  weigh(c);
+  CHECK(seen == std::vector<float>{2, -2, 1 - 0.5f - 0.5f, -kInf, 1});
+  c.options.repetition = 0;  // off
+  weigh(c);
+  CHECK(seen == std::vector<float>{2, -2, 2 - 0.5f - 0.5f, -kInf, 1});
+  CHECK_FALSE(make_sampler({.logits = {1}, .options = {.repetition = 0}}).needs_history());
+  CHECK(make_sampler({.logits = {1}, .options = {.presence = -1}}).needs_history());
+}
+
+TEST_CASE("sampler: an edit that wants no token gets none and costs no random number; the model's logits stay") {
+  SampleCase c;
+  c.logits = {1, 2, 3};
+  c.edit = [](std::span<float> logits) {
+    logits[0] = 50;
+    return false;
+  };
+  Rng rng(1);
+  CHECK(pick(c, rng) == Sampler::kNoToken);
+  CHECK(rng.state() == Rng(1).state());
+  CHECK(c.logits == std::vector<float>{1, 2, 3});
+}
+
+TEST_CASE("sampler: same seed, same tokens; another seed, others; a sampler remembers nothing") {
   const std::vector<float> logits = random_logits(1000, 11, 6, false);
-  const std::vector<float> small = random_logits(10, 12, 6, false);
-  const auto draw = [&](uint64_t seed, bool disturb) {
-    Sampler sampler({.temperature = 0.9, .top_p = 0.95, .top_k = 200});
+  const std::vector<float> other_logits = random_logits(1000, 12, 6, false);
+  const auto draw = [&](const SamplerOptions& options, uint64_t seed, bool disturb) {
+    Sampler sampler(options, 1000);
     Rng rng(seed), other(99);
     std::vector<int32_t> tokens;
     for (int i = 0; i < 50; ++i) {
-      if (disturb) sampler.pick(small, other);
-      tokens.push_back(sampler.pick(logits, rng));
+      if (disturb) sampler.pick({other_logits}, other);
+      tokens.push_back(sampler.pick({logits}, rng));
     }
     return tokens;
   };
-  CHECK(draw(5, false) == draw(5, false));
-  CHECK(draw(5, false) == draw(5, true));
-  CHECK(draw(5, false) != draw(6, false));
+  for (const SamplerOptions& options :
+       {SamplerOptions{}, SamplerOptions{.temperature = 0.9, .top_p = 0.95, .top_k = 200}}) {
+    CHECK(draw(options, 5, false) == draw(options, 5, false));
+    CHECK(draw(options, 5, false) == draw(options, 5, true));
+    CHECK(draw(options, 5, false) != draw(options, 6, false));
+  }
+  // The tokens themselves, so that a compiler or a machine that draws others is noticed.
+  const auto first = [&](const SamplerOptions& options) {
+    const std::vector<int32_t> tokens = draw(options, 5, false);
+    return std::vector<int32_t>(tokens.begin(), tokens.begin() + 8);
+  };
+  CHECK(first({}) == std::vector<int32_t>{329, 622, 99, 63, 546, 708, 478, 70});
+  CHECK(first({.temperature = 0.8, .top_p = 0.9}) == std::vector<int32_t>{338, 621, 99, 65, 545, 704, 478, 70});
+}
 
-  Sampler sampler({.top_k = 1});  // one number a pick, even when there is nothing to choose
-  Rng a(3), b(3);
-  sampler.pick(logits, a);
-  b.next();
-  CHECK(a.state() == b.state());
+TEST_CASE("sampler: a turn goes on from copies of the generator's state and the history, or from the timeline") {
+  // A stand-in for a model: logits that depend on the token before.
+  const auto model = [](int32_t last) { return random_logits(500, static_cast<uint64_t>(last) + 7, 6, true); };
+  const SamplerOptions options{.temperature = 1.2,
+                               .top_p = 0.97,
+                               .repetition = 1.3,
+                               .presence = 0.4,
+                               .frequency = 0.2,
+                               .penalty_window = 40,
+                               .bias = {{3, 1.f}}};
+  struct Turn {
+    Sampler sampler;
+    Rng rng;
+    PenaltyHistory history;
+    std::vector<int32_t> tokens;
+  };
+  const auto run = [&](Turn& turn, int count) {
+    for (int i = 0; i < count; ++i) {
+      const std::vector<float> logits = model(turn.tokens.back());
+      const int32_t token = turn.sampler.pick({logits, &turn.history}, turn.rng);
+      turn.history.push(token, true);
+      turn.tokens.push_back(token);
+    }
+  };
+  const std::vector<int32_t> prompt = {4, 8, 15, 16, 23, 42};
+  Turn whole{Sampler(options, 500), Rng(77), PenaltyHistory(500, 40), prompt};
+  whole.history.rebuild(prompt, prompt.size());
+  run(whole, 50);
+  const Rng::State state = whole.rng.state();
+  const PenaltyHistory history = whole.history;
+  const std::vector<int32_t> tokens = whole.tokens;
+  run(whole, 100);
+
+  Turn copied{Sampler(options, 500), Rng(state), history, tokens};
+  run(copied, 100);
+  CHECK(copied.tokens == whole.tokens);
+  Turn rebuilt{Sampler(options, 500), Rng(state), PenaltyHistory(500, 40), tokens};
+  rebuilt.history.rebuild(tokens, prompt.size());
+  run(rebuilt, 100);
+  CHECK(rebuilt.tokens == whole.tokens);
+  Turn forgetful{Sampler(options, 500), Rng(state), PenaltyHistory(500, 40), tokens};  // the history does matter
+  run(forgetful, 100);
+  CHECK(forgetful.tokens != whole.tokens);
 }
 
 TEST_CASE("sampler: infinite, huge and single logits") {
@@ -242,68 +483,126 @@ TEST_CASE("sampler: infinite, huge and single logits") {
   for (const SamplerOptions& options :
        {SamplerOptions{}, SamplerOptions{.temperature = 1e-300}, SamplerOptions{.temperature = 1e300},
         SamplerOptions{.top_p = 0.5, .min_p = 0.1, .top_k = 3}}) {
-    Sampler sampler(options);
     for (int i = 0; i < 20; ++i) {
-      CHECK(sampler.pick(std::vector<float>{-kInf, -kInf, -1e30f, -kInf}, rng) == 2);  // all but one are out
-      CHECK(sampler.pick(std::vector<float>{1, kInf, 3e38f, -kInf}, rng) == 1);
-      CHECK(sampler.pick(std::vector<float>{-7}, rng) == 0);
+      CHECK(pick(options, {-kInf, -kInf, -1e30f, -kInf}, rng) == 2);  // all but one are out
+      CHECK(pick(options, {1, kInf, 3e38f, -kInf}, rng) == 1);
+      CHECK(pick(options, {-7}, rng) == 0);
     }
   }
-  Sampler plain({});
-  CHECK(plain.pick(std::vector<float>{-3e38f, 3e38f, 0}, rng) == 1);  // their difference overflows a float
+  CHECK(pick({}, {-3e38f, 3e38f, 0}, rng) == 1);  // their difference overflows a float
   std::set<int32_t> drawn;
-  for (int i = 0; i < 100; ++i) drawn.insert(plain.pick(std::vector<float>{kInf, 5, kInf, -kInf}, rng));
+  for (int i = 0; i < 100; ++i) drawn.insert(pick({}, {kInf, 5, kInf, -kInf}, rng));
   CHECK(drawn == std::set<int32_t>{0, 2});
 }
 
-TEST_CASE("sampler: NaN, nothing to choose, options out of range") {
+TEST_CASE("sampler: NaN of the model and of the host") {
   std::string message;
   for (double temperature : {0.0, 1.0}) {
-    const SamplerOptions options{.temperature = temperature};
-    CHECK(status_of({0, 1, kNan, 2, kNan}, options, &message) == Status::kInternal);
-    CHECK(message.find("logit 2 of 5") != std::string::npos);
-    CHECK(status_of({-kInf, -kInf}, options) == Status::kInternal);
-    CHECK(status_of({}, options) == Status::kInternal);
+    SampleCase c;
+    c.options.temperature = temperature;
+    c.logits = {0, 1, kNan, 2, kNan};
+    CHECK(status_of(c, &message) == Status::kInternal);
+    CHECK(has(message, "logit 2 of 5 is NaN"));
+    c.mask = {3};  // not even where nobody could draw it, nor where a bias takes its place
+    c.options.bias = {{2, -kInf}};
+    CHECK(status_of(c, &message) == Status::kInternal);
+    CHECK(has(message, "logit 2 of 5 is NaN"));
+    c.logits.assign(5, 0.f);
+    c.edit = [](std::span<float> logits) {
+      logits[3] = kNan;
+      return true;
+    };
+    CHECK(status_of(c, &message) == Status::kInvalidArgument);
+    CHECK(has(message, "host's edit"));
+    CHECK(has(message, "logit 3 of 5 NaN"));
   }
-  struct Row {
-    SamplerOptions options;
-    const char* field;
-  };
-  const Row rows[] = {{{.temperature = -0.1}, "temperature"},
-                      {{.temperature = kInf}, "temperature"},
-                      {{.temperature = kNan}, "temperature"},
-                      {{.top_p = -0.1}, "top_p"},
-                      {{.top_p = 1.1}, "top_p"},
-                      {{.top_p = kNan}, "top_p"},
-                      {{.min_p = -1}, "min_p"},
-                      {{.min_p = 1.5}, "min_p"},
-                      {{.min_p = kNan}, "min_p"},
-                      {{.top_k = -1}, "top_k"}};
-  for (const Row& row : rows) {
-    CAPTURE(row.field);
-    CHECK(status_of({1, 2}, row.options, &message) == Status::kInvalidArgument);
-    CHECK(message.find(row.field) == 0);
+  SampleCase large;  // in every block, the last and shorter one as well
+  for (size_t at : {size_t{0}, size_t{300}, size_t{700}, size_t{799}}) {
+    large.logits.assign(800, 0.f);
+    large.logits[at] = kNan;
+    CHECK(status_of(large, &message) == Status::kInternal);
+    CHECK(has(message, "logit " + std::to_string(at) + " of 800"));
   }
 }
 
-TEST_CASE("sampler: a full vocabulary") {
-  const std::vector<float> logits = random_logits(129280, 21, 40, true);  // many equal logits: the hard case to select
-  for (const SamplerOptions& options : {SamplerOptions{.top_p = 0.95}, SamplerOptions{.top_p = 0.3, .top_k = 1000},
-                                        SamplerOptions{.temperature = 30, .top_p = 0.9, .min_p = 0.3}}) {
-    const std::vector<double> weights = [&] {
-      Sampler sampler(options);
-      const auto w = sampler.weigh(logits);
-      return std::vector<double>(w.begin(), w.end());
-    }();
-    // The kept set is a prefix of the ranking: nothing dropped outranks anything kept.
-    size_t worst = logits.size();
-    for (size_t i = 0; i < logits.size(); ++i) {
-      if (weights[i] > 0 && (worst == logits.size() || logits[i] <= logits[worst])) worst = i;
-    }
-    REQUIRE(worst < logits.size());
-    for (size_t i = 0; i < logits.size(); ++i) {
-      const bool outranks = logits[i] > logits[worst] || (logits[i] == logits[worst] && i < worst);
-      if (outranks) REQUIRE(weights[i] > 0);
-    }
+TEST_CASE("sampler: an error says who left nothing to draw") {
+  std::string message;
+  SampleCase c;
+  const auto edit = [](std::span<float> logits) {
+    std::fill(logits.begin(), logits.end(), -kInf);
+    return true;
+  };
+  c.logits = {-kInf, -kInf};
+  CHECK(status_of(c, &message) == Status::kInternal);
+  CHECK(has(message, "all of 2 logits are -inf"));
+  c.logits = {1, -kInf};
+  c.mask = {0};
+  CHECK(status_of(c, &message) == Status::kInternal);
+  CHECK(has(message, "constraint allows none of 2"));
+  c.mask = {2};
+  CHECK(status_of(c, &message) == Status::kInternal);
+  CHECK(has(message, "tokens that the constraint allows are -inf"));
+  c.mask = {1};
+  c.options.bias = {{0, -kInf}};
+  CHECK(status_of(c, &message) == Status::kInvalidArgument);
+  CHECK(has(message, "logit_bias: it removes every token that the constraint allows"));
+  c.mask.clear();
+  CHECK(status_of(c, &message) == Status::kInvalidArgument);
+  CHECK(has(message, "logit_bias"));
+  CHECK_FALSE(has(message, "constraint"));
+  c.options.bias.clear();
+  c.edit = edit;
+  CHECK(status_of(c, &message) == Status::kInvalidArgument);
+  CHECK(has(message, "host's edit"));
+  c.edit = nullptr;
+  c.logits = {-1e38f, -1e38f};
+  c.tokens = {0, 1};
+  c.options.repetition = 100;
+  CHECK(status_of(c, &message) == Status::kInvalidArgument);
+  CHECK(has(message, "penalties"));
+}
+
+TEST_CASE("sampler: options out of range, and inputs that do not fit") {
+  std::string message;
+  const auto check = [&](const SamplerOptions& options, const char* field) {
+    CAPTURE(field);
+    SampleCase c;
+    c.logits = {1, 2};
+    c.options = options;
+    CHECK(status_of(c, &message) == Status::kInvalidArgument);
+    CHECK(message.find(field) == 0);
+  };
+  for (double wrong : {-0.1, double(kInf), double(kNan)}) {
+    check({.temperature = wrong}, "temperature");
+    check({.repetition = wrong}, "repetition_penalty");
   }
+  for (double wrong : {-0.1, 1.1, double(kNan)}) {
+    check({.top_p = wrong}, "top_p");
+    check({.min_p = wrong}, "min_p");
+  }
+  for (double wrong : {-2.1, 2.1, double(kNan)}) {
+    check({.presence = wrong}, "presence_penalty");
+    check({.frequency = wrong}, "frequency_penalty");
+  }
+  check({.top_k = -1}, "top_k");
+  check({.penalty_window = -1}, "penalty_window");
+  check({.bias = {{0, 1}, {2, 1}}}, "logit_bias[1]: token 2");
+  check({.bias = {{-1, 1}}}, "logit_bias[0]: token -1");
+  check({.bias = {{1, kNan}}}, "logit_bias[0]: token 1");
+  check({.bias = {{1, kInf}}}, "logit_bias[0]: token 1");
+  check({.bias = {{1, 1}, {0, 1}, {1, 2}}}, "logit_bias: token 1");
+
+  const std::vector<float> logits(40, 1.f);
+  const std::vector<uint32_t> word = {1};
+  Rng rng(1);
+  CHECK_THROWS_AS(Sampler({}, 41).pick({logits}, rng), Error);
+  CHECK_THROWS_AS(Sampler({}, 0), Error);
+  CHECK_THROWS_AS(Sampler({}, 40).pick({logits, nullptr, word}, rng), Error);
+  CHECK_THROWS_AS(Sampler({.presence = 1}, 40).pick({logits}, rng), Error);
+  const PenaltyHistory larger = [] {
+    PenaltyHistory h(100, 0);
+    h.push(99, true);
+    return h;
+  }();
+  CHECK_THROWS_AS(Sampler({.presence = 1}, 40).pick({logits, &larger}, rng), Error);
 }
