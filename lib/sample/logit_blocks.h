@@ -22,10 +22,16 @@ inline std::span<const float> logit_block(std::span<const float> logits, size_t 
 // The largest logit; best[b] is that of block b. False: there is a NaN, and the rest means nothing.
 bool scan_logits(std::span<const float> logits, std::vector<float>& best, float& best_of_all);
 
-// weights[i] = 2^((logits[i] - best) * scale), by exp2_weight; sums[b]: those of block b, summed in double in an order
-// that is always the same. Returns the sum of the sums.
-double weigh_logits(std::span<const float> logits, float best, float scale, std::vector<float>& weights,
-                    std::vector<double>& sums);
+// weights[i] = 2^((logits[i] - best) * scale), by exp2_weight. sums[b]: those of block b, within a relative 2^-22 and
+// always the same.
+void weigh_logits(std::span<const float> logits, float best, float scale, std::vector<float>& weights,
+                  std::vector<double>& sums);
+
+// The sum of the weights in double, in an order that is always the same; and of those only whose logits are at least
+// `least`. best[b]: the largest logit of block b.
+double sum_weights(std::span<const float> weights);
+double sum_weights_of(std::span<const float> logits, std::span<const float> weights, std::span<const float> best,
+                      float least);
 
 // The index of the first NaN, logits.size() without one.
 size_t find_nan(std::span<const float> logits);

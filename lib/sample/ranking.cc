@@ -18,19 +18,22 @@ class Binning {
       most = t.logit > most ? t.logit : most;
     }
     top_ = most;
-    width_ = static_cast<double>(most) - static_cast<double>(least);
+    all_equal_ = least == most;
+    if (all_equal_) return;
+    scale_ = (kBins - 1) / (top_ - static_cast<double>(least));
     last_ = (*this)(least);
   }
 
-  bool all_equal() const { return width_ == 0; }
+  bool all_equal() const { return all_equal_; }
   size_t last() const { return last_; }
   size_t operator()(float logit) const {
-    return static_cast<size_t>((top_ - static_cast<double>(logit)) / width_ * (kBins - 1));
+    return static_cast<size_t>(static_cast<int32_t>((top_ - static_cast<double>(logit)) * scale_));
   }
 
  private:
-  double top_, width_;
-  size_t last_;  // bin of the least logit
+  double top_, scale_ = 0;
+  bool all_equal_;
+  size_t last_ = 0;  // bin of the least logit
 };
 
 }  // namespace

@@ -1,9 +1,12 @@
 #include "lib/sample/sampler.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <numeric>
 
 #include "lib/base/error.h"
 #include "lib/sample/exp2_weight.h"
@@ -25,6 +28,31 @@ void check_range(const char* name, double value, double least, double most) {
 float clamp_scale(double scale) {
   return static_cast<float>(std::clamp(scale, static_cast<double>(std::numeric_limits<float>::min()),
                                        static_cast<double>(std::numeric_limits<float>::max())));
+}
+
+// Finite floats are at least `least` where they are at least this. `least` is not above the largest of them.
+float round_up(double least) {
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  if (least <= static_cast<double>(kLowest)) return kLowest;
+  const float nearest = static_cast<float>(least);
+  return static_cast<double>(nearest) < least ? std::nextafter(nearest, kInf) : nearest;
+}
+
+// A table, as not every processor shifts the parts of a vector by different amounts.
+constexpr std::array<uint32_t, 32> kBits = [] {
+  std::array<uint32_t, 32> bits{};
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = 1u << i;
+  return bits;
+}();
+
+// -inf for those of 32 logits whose bit is not set, on their representation and without branches: this is most of what
+// a mask costs.
+void keep_allowed(uint32_t word, float* logits) {
+  constexpr uint32_t kNever = std::bit_cast<uint32_t>(-kInf);
+  for (size_t i = 0; i < 32; ++i) {
+    const uint32_t keep = (word & kBits[i]) != 0 ? UINT32_MAX : 0;
+    logits[i] = std::bit_cast<float>((std::bit_cast<uint32_t>(logits[i]) & keep) | (kNever & ~keep));
+  }
 }
 
 bool allows(std::span<const uint32_t> mask, size_t token) {
@@ -150,15 +178,13 @@ void Sampler::penalise(const PenaltyHistory& history) {
 }
 
 void Sampler::apply_mask(std::span<const uint32_t> mask) {
-  for (size_t first = 0; first < vocab_; first += 32) {
+  size_t first = 0;
+  for (; first + 32 <= vocab_; first += 32) {
     const uint32_t word = mask[first / 32];
-    const size_t n = std::min<size_t>(32, vocab_ - first);
-    float* logits = edited_.data() + first;
-    if (word == 0) {
-      std::fill(logits, logits + n, -kInf);
-    } else if (word != UINT32_MAX) {
-      for (size_t i = 0; i < n; ++i) logits[i] = (word >> i & 1) != 0 ? logits[i] : -kInf;
-    }
+    if (word != UINT32_MAX) keep_allowed(word, edited_.data() + first);
+  }
+  for (; first < vocab_; ++first) {
+    if (!allows(mask, first)) edited_[first] = -kInf;
   }
 }
 
@@ -211,68 +237,86 @@ bool Sampler::has_filters() const {
   return options_.top_k > 0 || (options_.top_p > 0 && options_.top_p < 1) || options_.min_p > 0;
 }
 
-double Sampler::weigh_all() { return weigh_logits(logits_, best_, scale_, weights_, block_sums_); }
+void Sampler::weigh_all() { weigh_logits(logits_, best_, scale_, weights_, block_sums_); }
 
 // Each filter keeps a beginning of the ranking. A lower bound of where it ends is cheap to find, and most blocks of
 // logits have nothing above it; only what is, is looked at closely.
 void Sampler::filter() {
   const bool top_k = options_.top_k > 0 && static_cast<size_t>(options_.top_k) < vocab_;
   const bool top_p = options_.top_p > 0 && options_.top_p < 1;
-  double total = 0;
   if (top_k) {
-    collect(static_cast<double>(least_of_top_k()));
+    collect(least_of_top_k(), {});
     cutter_.keep_count(kept_, options_.top_k);
-    for (const RankedToken& t : kept_) total += static_cast<double>(t.weight);
+    if (top_p) cutter_.keep_sum(kept_, options_.top_p * sum_of_kept());
   } else if (top_p) {
-    total = weigh_all();
-    collect(least_of_top_p(total));
+    weigh_all();
+    const double sum = options_.top_p * sum_weights(weights_);
+    collect_sum(sum);
+    cutter_.keep_sum(kept_, sum);
   } else {
-    collect(options_.min_p > 0 ? least_of_min_p() : -static_cast<double>(kInf));
+    collect(options_.min_p > 0 ? least_of_min_p() : round_up(-static_cast<double>(kInf)), {});
   }
-  if (top_p) cutter_.keep_sum(kept_, options_.top_p * total);
   if (options_.min_p > 0) {
-    const double least = least_of_min_p();
-    std::erase_if(kept_, [&](const RankedToken& t) { return static_cast<double>(t.logit) < least; });
+    const float least = least_of_min_p();
+    std::erase_if(kept_, [&](const RankedToken& t) { return t.logit < least; });
   }
 }
 
-// kept_ becomes the tokens with logits of `least` and more.
-void Sampler::collect(double least) {
+// kept_ becomes the tokens with logits of `least`, which is finite, and more. `weights`: of all tokens; empty: to be
+// found.
+void Sampler::collect(float least, std::span<const float> weights) {
   kept_.clear();
   for (size_t b = 0; b < block_best_.size(); ++b) {
-    if (static_cast<double>(block_best_[b]) < least) continue;
+    if (block_best_[b] < least) continue;
     const std::span<const float> block = logit_block(logits_, b);
+    RankedToken found[kLogitBlock];
+    size_t count = 0;
     for (size_t i = 0; i < block.size(); ++i) {
-      const float logit = block[i];
-      if (static_cast<double>(logit) < least || logit == -kInf) continue;
-      kept_.push_back({static_cast<int32_t>(b * kLogitBlock + i), logit, exp2_weight((logit - best_) * scale_)});
+      found[count] = {static_cast<int32_t>(b * kLogitBlock + i), block[i], 0};
+      count += block[i] >= least ? 1 : 0;
     }
+    for (size_t i = 0; i < count; ++i) {
+      RankedToken& t = found[i];
+      t.weight = weights.empty() ? exp2_weight((t.logit - best_) * scale_) : weights[static_cast<size_t>(t.token)];
+    }
+    kept_.insert(kept_.end(), found, found + count);
   }
+}
+
+// kept_ becomes a beginning of the ranking whose weights, those of weights_, reach `sum`. Tokens below a weight of
+// spare / n cannot have more than `spare` together if they are n. With n the vocabulary that is certain, and far more
+// than is needed; hence smaller n are tried first.
+void Sampler::collect_sum(double sum) {
+  const double spare = sum / options_.top_p - sum;
+  for (const double part : {1.0 / 256, 1.0 / 16, 1.0}) {
+    const double least_weight = std::clamp(spare / (part * static_cast<double>(vocab_)), 0x1p-120, 1.0);
+    const float least = round_up(static_cast<double>(best_) + std::log2(least_weight) / static_cast<double>(scale_));
+    if (sum_weights_of(logits_, weights_, block_best_, least) < sum) continue;
+    collect(least, weights_);
+    return;
+  }
+  collect(round_up(-static_cast<double>(kInf)), weights_);  // what rounding has left out
+}
+
+double Sampler::sum_of_kept() const {
+  double sum = 0;
+  for (const RankedToken& t : kept_) sum += static_cast<double>(t.weight);
+  return sum;
 }
 
 // The best of k blocks are k logits, so that the k-th largest of all is not below the least of them.
 float Sampler::least_of_top_k() {
   const size_t k = static_cast<size_t>(options_.top_k);
-  if (k > block_best_.size()) return -kInf;
+  if (k > block_best_.size()) return round_up(-static_cast<double>(kInf));
   spare_ = block_best_;
   const auto kth = spare_.begin() + static_cast<ptrdiff_t>(k - 1);
   std::nth_element(spare_.begin(), kth, spare_.end(), std::greater<float>());
-  return *kth;
-}
-
-// Tokens with less than (1 - top_p) / vocab of the total have less than 1 - top_p of it all together, so that the rest
-// reaches top_p without them. The margin is far above the rounding of weights and far below what it costs.
-double Sampler::least_of_top_p(double total) const {
-  constexpr double kMargin = 0.01;  // of the logarithm
-  const double spared = 1 - options_.top_p;
-  if (spared < 1e-9) return -static_cast<double>(kInf);  // the margin must stay above the rounding of the total, too
-  const double least_weight = spared * total / static_cast<double>(vocab_);
-  return static_cast<double>(best_) + (std::log2(least_weight) - kMargin) / static_cast<double>(scale_);
+  return round_up(static_cast<double>(*kth));
 }
 
 // p >= min_p * largest, as a condition on the logit.
-double Sampler::least_of_min_p() const {
-  return static_cast<double>(best_) + options_.temperature * std::log(options_.min_p);
+float Sampler::least_of_min_p() const {
+  return round_up(static_cast<double>(best_) + options_.temperature * std::log(options_.min_p));
 }
 
 // ------------------------------------------------------------------------------------------------------------- draws
@@ -287,9 +331,7 @@ int32_t Sampler::best_token() const {
 
 // Both walk in the order of the index and take the last token of any weight if rounding made the target the total.
 int32_t Sampler::draw_from_all(double uniform) {
-  double total = 0;
-  for (const double sum : block_sums_) total += sum;
-  const double target = uniform * total;
+  const double target = uniform * std::accumulate(block_sums_.begin(), block_sums_.end(), 0.0);
   size_t block = 0;
   double before_block = 0, sum = 0;
   for (size_t b = 0; b < block_sums_.size(); ++b) {
@@ -313,9 +355,7 @@ int32_t Sampler::draw_from_all(double uniform) {
 }
 
 int32_t Sampler::draw_from_kept(double uniform) const {
-  double total = 0;
-  for (const RankedToken& t : kept_) total += static_cast<double>(t.weight);
-  const double target = uniform * total;
+  const double target = uniform * sum_of_kept();
   double sum = 0;
   int32_t last = kept_.front().token;
   for (const RankedToken& t : kept_) {

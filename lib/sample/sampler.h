@@ -13,8 +13,8 @@
 // are ranked by index, the lower one first, so that every filter keeps a definite set; a NaN has no rank and is an
 // error. The most probable token always stays.
 //
-// A probability has the precision of a float (exp2_weight.h); probabilities are summed in double, always in the same
-// order. One that is 2^-127 of the largest, or less, is 0.
+// A probability has the precision of a float (exp2_weight.h); one that is 2^-127 of the largest, or less, is 0. Sums
+// that decide what stays are in double. Everything is added in an order that is always the same.
 //
 // A Sampler has no memory: what a draw depends on besides the options and the inputs is the generator's state and the
 // history, both plain values. With copies of these two, or with the one and the other rebuilt, a turn goes on exactly.
@@ -89,12 +89,13 @@ class Sampler {
   [[noreturn]] void fail_without_token(const PickInputs& inputs) const;
 
   bool has_filters() const;
-  double weigh_all();
+  void weigh_all();
   void filter();
-  void collect(double least);
+  void collect(float least, std::span<const float> weights);
+  void collect_sum(double sum);
+  double sum_of_kept() const;
   float least_of_top_k();
-  double least_of_top_p(double total) const;
-  double least_of_min_p() const;
+  float least_of_min_p() const;
   int32_t best_token() const;
   int32_t draw_from_all(double uniform);
   int32_t draw_from_kept(double uniform) const;

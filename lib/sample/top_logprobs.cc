@@ -10,8 +10,6 @@
 namespace dsv4 {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
-
 // The n first of the ranking. A block whose best does not beat the worst of n found before it has nothing to give.
 void rank_top(std::span<const float> logits, std::span<const float> block_best, size_t n,
               std::vector<TokenLogprob>& top) {
@@ -47,7 +45,8 @@ void top_logprobs(std::span<const float> logits, int32_t chosen, int32_t n, Toke
   if (!scan_logits(logits, block_best, best)) {
     fail(Status::kInternal, "top_logprobs: logit {} of {} is NaN", find_nan(logits), logits.size());
   }
-  if (best == -kInf) fail(Status::kInternal, "top_logprobs: all of {} logits are -inf", logits.size());
+  if (best == -std::numeric_limits<float>::infinity())
+    fail(Status::kInternal, "top_logprobs: all of {} logits are -inf", logits.size());
 
   const double reference = static_cast<double>(best);
   const auto distance = [&](double logit) { return logit == reference ? 0.0 : logit - reference; };  // not inf - inf

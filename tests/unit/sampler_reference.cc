@@ -10,7 +10,7 @@ using namespace dsv4;
 
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 struct State {
   std::vector<float> logits;
@@ -21,7 +21,7 @@ struct State {
   std::vector<size_t> ranking() const {
     std::vector<size_t> order;
     for (size_t i = 0; i < logits.size(); ++i) {
-      if (in[i] && logits[i] > -kInf) order.push_back(i);
+      if (in[i] && logits[i] > kNever) order.push_back(i);
     }
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
     return order;
@@ -66,7 +66,7 @@ void apply(State& s, const SampleCase& c, Step step) {
       break;
     case Step::kMask:
       for (size_t i = 0; i < s.logits.size() && !c.mask.empty(); ++i) {
-        if ((c.mask[i / 32] & (1u << (i % 32))) == 0) s.logits[i] = -kInf;
+        if ((c.mask[i / 32] & (1u << (i % 32))) == 0) s.logits[i] = kNever;
       }
       break;
     case Step::kTopK:
@@ -100,6 +100,11 @@ PenaltyHistory SampleCase::history() const {
   return history;
 }
 
+int32_t pick_token(const SampleCase& c, Rng& rng) {
+  const PenaltyHistory history = c.history();
+  return c.sampler().pick(c.inputs(history), rng);
+}
+
 std::vector<double> reference_weights(const SampleCase& c, const std::vector<Step>& order) {
   State s{c.logits, std::vector<bool>(c.logits.size(), true), 1};
   for (const Step step : order) apply(s, c, step);
@@ -107,6 +112,15 @@ std::vector<double> reference_weights(const SampleCase& c, const std::vector<Ste
   const std::vector<size_t> kept = s.ranking();
   for (const size_t i : kept) weights[i] = s.weight(i, kept[0]);
   return weights;
+}
+
+bool busy_edit(std::span<float> logits) {
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (i % 3 == 1) logits[i] = logits[i] * 0.5f + 1.25f;
+    if (i % 17 == 4) logits[i] = kNever;
+  }
+  logits[logits.size() / 2] = 9.5f;
+  return true;
 }
 
 std::vector<float> random_logits(size_t size, uint64_t seed, double spread, bool with_ties) {

@@ -21,27 +21,10 @@ using namespace dsv4;
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// The inputs of a case, and what they point to.
-class Inputs {
- public:
-  explicit Inputs(const SampleCase& c) : c_(c), history_(c.history()) {}
-  PickInputs get() const { return {c_.logits, &history_, c_.mask, &c_.edit}; }
-
- private:
-  const SampleCase& c_;
-  PenaltyHistory history_;
-};
-
-Sampler make_sampler(const SampleCase& c) { return Sampler(c.options, static_cast<int64_t>(c.logits.size())); }
-std::vector<double> weigh(const SampleCase& c) { return make_sampler(c).weigh(Inputs(c).get()); }
-int32_t pick(const SampleCase& c, Rng& rng) { return make_sampler(c).pick(Inputs(c).get(), rng); }
-int32_t pick(const SamplerOptions& options, const std::vector<float>& logits, Rng& rng) {
-  SampleCase c;
-  c.options = options;
-  c.logits = logits;
-  return pick(c, rng);
+std::vector<double> weigh(const SampleCase& c) {
+  const PenaltyHistory history = c.history();
+  return c.sampler().weigh(c.inputs(history));
 }
 
 // The same tokens are in, and weights agree to what a float's rounding does to the exponent.
@@ -65,16 +48,6 @@ std::vector<uint32_t> random_mask(size_t vocab, Rng& rng) {
   }
   mask[0] |= 1;
   return mask;
-}
-
-// A host that scales, adds, forbids, and wants one token above all others.
-bool busy_edit(std::span<float> logits) {
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (i % 3 == 1) logits[i] = logits[i] * 0.5f + 1.25f;
-    if (i % 17 == 4) logits[i] = -kInf;
-  }
-  logits[logits.size() / 2] = 9.5f;
-  return true;
 }
 
 // Something of everything, at random.
@@ -130,19 +103,6 @@ SampleCase full_case(uint64_t seed) {
   return c;
 }
 
-Status status_of(const SampleCase& c, std::string* message) {
-  try {
-    Rng rng(1);
-    pick(c, rng);
-  } catch (const Error& e) {
-    *message = e.what();
-    return e.status();
-  }
-  return Status::kOk;
-}
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // Draws by inversion: the token at which the reference's running sum passes u * total, up to rounding.
 void check_draw(const std::vector<double>& p, double u, int32_t token) {
   const double total = std::accumulate(p.begin(), p.end(), 0.0);
@@ -165,14 +125,14 @@ TEST_CASE("sampler: anything at random is what the reference says") {
     REQUIRE(agree(weights, expected));
     filtered += std::count(weights.begin(), weights.end(), 0.0) > 0;
     Rng rng(seed), same(seed);
-    check_draw(expected, same.uniform(), pick(c, rng));
+    check_draw(expected, same.uniform(), pick_token(c, rng));
     REQUIRE(rng.state() == same.state());
 
     SampleCase greedy = c;
     greedy.options.temperature = 0;
     Rng untouched(seed);
     const auto best = std::max_element(expected.begin(), expected.end());
-    REQUIRE(pick(greedy, untouched) == best - expected.begin());
+    REQUIRE(pick_token(greedy, untouched) == best - expected.begin());
     REQUIRE(untouched.state() == Rng(seed).state());
   }
   CHECK(filtered > 1000);
@@ -250,11 +210,12 @@ TEST_CASE("sampler: full vocabularies, flat, peaked, tied, with outliers") {
       CAPTURE(options.top_p);
       c.options = options;
       const std::vector<double> expected = reference_weights(c);
-      Sampler sampler = make_sampler(c);
-      const Inputs inputs(c);
-      REQUIRE(agree(sampler.weigh(inputs.get()), expected));
+      Sampler sampler = c.sampler();
+      const PenaltyHistory history = c.history();
+      const PickInputs inputs = c.inputs(history);
+      REQUIRE(agree(sampler.weigh(inputs), expected));
       Rng rng(5), same(5);
-      for (int i = 0; i < 5; ++i) check_draw(expected, same.uniform(), sampler.pick(inputs.get(), rng));
+      for (int i = 0; i < 5; ++i) check_draw(expected, same.uniform(), sampler.pick(inputs, rng));
     }
   }
 }
@@ -291,12 +252,13 @@ TEST_CASE("sampler: draws follow the distribution") {
     std::vector<double> p = reference_weights(c);
     const double total = std::accumulate(p.begin(), p.end(), 0.0);
     c.options = drawn;
-    Sampler sampler = make_sampler(c);
-    const Inputs inputs(c);
+    Sampler sampler = c.sampler();
+    const PenaltyHistory history = c.history();
+    const PickInputs inputs = c.inputs(history);
     Rng rng(2024);
     std::vector<int> count(p.size(), 0);
     const int draws = 50000;
-    for (int i = 0; i < draws; ++i) ++count[static_cast<size_t>(sampler.pick(inputs.get(), rng))];
+    for (int i = 0; i < draws; ++i) ++count[static_cast<size_t>(sampler.pick(inputs, rng))];
     double statistic = 0;
     for (size_t i = 0; i < p.size(); ++i) {
       const double expected = p[i] / total * draws;
@@ -335,20 +297,20 @@ TEST_CASE("sampler: nothing brings a forbidden token back, and a word of the mas
   c.mask[1] = 0;
   c.options.temperature = 0;
   Rng rng(1);
-  CHECK(pick(c, rng) == 96);
+  CHECK(pick_token(c, rng) == 96);
 }
 
 TEST_CASE("sampler: greedy takes the largest logit, the lowest index of equals, whatever the filters say") {
   const SamplerOptions options{.temperature = 0, .top_p = 0.1, .min_p = 0.5, .top_k = 3};
   Rng rng(1);
-  CHECK(pick(options, {1, 3, 2, 3}, rng) == 1);
-  CHECK(pick(options, {-kInf, -5, -kInf}, rng) == 1);
-  CHECK(pick(options, {0, kInf, kInf}, rng) == 1);
-  CHECK(pick(options, {-0.0f, 0.0f}, rng) == 0);
-  CHECK(pick(options, {-2}, rng) == 0);
+  CHECK(pick_token({{1, 3, 2, 3}, options}, rng) == 1);
+  CHECK(pick_token({{-kInf, -5, -kInf}, options}, rng) == 1);
+  CHECK(pick_token({{0, kInf, kInf}, options}, rng) == 1);
+  CHECK(pick_token({{-0.0f, 0.0f}, options}, rng) == 0);
+  CHECK(pick_token({{-2}, options}, rng) == 0);
   std::vector<float> many(1000, -1.f);
   many[255] = many[256] = many[999] = 4;
-  CHECK(pick(options, many, rng) == 255);
+  CHECK(pick_token({many, options}, rng) == 255);
   CHECK(rng.state() == Rng(1).state());
 }
 
@@ -388,8 +350,8 @@ TEST_CASE("sampler: the penalties and the bias, by hand") {
   c.options.repetition = 0;  // off
   weigh(c);
   CHECK(seen == std::vector<float>{2, -2, 2 - 0.5f - 0.5f, -kInf, 1});
-  CHECK_FALSE(make_sampler({.logits = {1}, .options = {.repetition = 0}}).needs_history());
-  CHECK(make_sampler({.logits = {1}, .options = {.presence = -1}}).needs_history());
+  CHECK_FALSE(SampleCase({.logits = {1}, .options = {.repetition = 0}}).sampler().needs_history());
+  CHECK(SampleCase({.logits = {1}, .options = {.presence = -1}}).sampler().needs_history());
 }
 
 TEST_CASE("sampler: an edit that wants no token gets none and costs no random number; the model's logits stay") {
@@ -400,7 +362,7 @@ TEST_CASE("sampler: an edit that wants no token gets none and costs no random nu
     return false;
   };
   Rng rng(1);
-  CHECK(pick(c, rng) == Sampler::kNoToken);
+  CHECK(pick_token(c, rng) == Sampler::kNoToken);
   CHECK(rng.state() == Rng(1).state());
   CHECK(c.logits == std::vector<float>{1, 2, 3});
 }
@@ -476,133 +438,4 @@ TEST_CASE("sampler: a turn goes on from copies of the generator's state and the 
   Turn forgetful{Sampler(options, 500), Rng(state), PenaltyHistory(500, 40), tokens};  // the history does matter
   run(forgetful, 100);
   CHECK(forgetful.tokens != whole.tokens);
-}
-
-TEST_CASE("sampler: infinite, huge and single logits") {
-  Rng rng(1);
-  for (const SamplerOptions& options :
-       {SamplerOptions{}, SamplerOptions{.temperature = 1e-300}, SamplerOptions{.temperature = 1e300},
-        SamplerOptions{.top_p = 0.5, .min_p = 0.1, .top_k = 3}}) {
-    for (int i = 0; i < 20; ++i) {
-      CHECK(pick(options, {-kInf, -kInf, -1e30f, -kInf}, rng) == 2);  // all but one are out
-      CHECK(pick(options, {1, kInf, 3e38f, -kInf}, rng) == 1);
-      CHECK(pick(options, {-7}, rng) == 0);
-    }
-  }
-  CHECK(pick({}, {-3e38f, 3e38f, 0}, rng) == 1);  // their difference overflows a float
-  std::set<int32_t> drawn;
-  for (int i = 0; i < 100; ++i) drawn.insert(pick({}, {kInf, 5, kInf, -kInf}, rng));
-  CHECK(drawn == std::set<int32_t>{0, 2});
-}
-
-TEST_CASE("sampler: NaN of the model and of the host") {
-  std::string message;
-  for (double temperature : {0.0, 1.0}) {
-    SampleCase c;
-    c.options.temperature = temperature;
-    c.logits = {0, 1, kNan, 2, kNan};
-    CHECK(status_of(c, &message) == Status::kInternal);
-    CHECK(has(message, "logit 2 of 5 is NaN"));
-    c.mask = {3};  // not even where nobody could draw it, nor where a bias takes its place
-    c.options.bias = {{2, -kInf}};
-    CHECK(status_of(c, &message) == Status::kInternal);
-    CHECK(has(message, "logit 2 of 5 is NaN"));
-    c.logits.assign(5, 0.f);
-    c.edit = [](std::span<float> logits) {
-      logits[3] = kNan;
-      return true;
-    };
-    CHECK(status_of(c, &message) == Status::kInvalidArgument);
-    CHECK(has(message, "host's edit"));
-    CHECK(has(message, "logit 3 of 5 NaN"));
-  }
-  SampleCase large;  // in every block, the last and shorter one as well
-  for (size_t at : {size_t{0}, size_t{300}, size_t{700}, size_t{799}}) {
-    large.logits.assign(800, 0.f);
-    large.logits[at] = kNan;
-    CHECK(status_of(large, &message) == Status::kInternal);
-    CHECK(has(message, "logit " + std::to_string(at) + " of 800"));
-  }
-}
-
-TEST_CASE("sampler: an error says who left nothing to draw") {
-  std::string message;
-  SampleCase c;
-  const auto edit = [](std::span<float> logits) {
-    std::fill(logits.begin(), logits.end(), -kInf);
-    return true;
-  };
-  c.logits = {-kInf, -kInf};
-  CHECK(status_of(c, &message) == Status::kInternal);
-  CHECK(has(message, "all of 2 logits are -inf"));
-  c.logits = {1, -kInf};
-  c.mask = {0};
-  CHECK(status_of(c, &message) == Status::kInternal);
-  CHECK(has(message, "constraint allows none of 2"));
-  c.mask = {2};
-  CHECK(status_of(c, &message) == Status::kInternal);
-  CHECK(has(message, "tokens that the constraint allows are -inf"));
-  c.mask = {1};
-  c.options.bias = {{0, -kInf}};
-  CHECK(status_of(c, &message) == Status::kInvalidArgument);
-  CHECK(has(message, "logit_bias: it removes every token that the constraint allows"));
-  c.mask.clear();
-  CHECK(status_of(c, &message) == Status::kInvalidArgument);
-  CHECK(has(message, "logit_bias"));
-  CHECK_FALSE(has(message, "constraint"));
-  c.options.bias.clear();
-  c.edit = edit;
-  CHECK(status_of(c, &message) == Status::kInvalidArgument);
-  CHECK(has(message, "host's edit"));
-  c.edit = nullptr;
-  c.logits = {-1e38f, -1e38f};
-  c.tokens = {0, 1};
-  c.options.repetition = 100;
-  CHECK(status_of(c, &message) == Status::kInvalidArgument);
-  CHECK(has(message, "penalties"));
-}
-
-TEST_CASE("sampler: options out of range, and inputs that do not fit") {
-  std::string message;
-  const auto check = [&](const SamplerOptions& options, const char* field) {
-    CAPTURE(field);
-    SampleCase c;
-    c.logits = {1, 2};
-    c.options = options;
-    CHECK(status_of(c, &message) == Status::kInvalidArgument);
-    CHECK(message.find(field) == 0);
-  };
-  for (double wrong : {-0.1, double(kInf), double(kNan)}) {
-    check({.temperature = wrong}, "temperature");
-    check({.repetition = wrong}, "repetition_penalty");
-  }
-  for (double wrong : {-0.1, 1.1, double(kNan)}) {
-    check({.top_p = wrong}, "top_p");
-    check({.min_p = wrong}, "min_p");
-  }
-  for (double wrong : {-2.1, 2.1, double(kNan)}) {
-    check({.presence = wrong}, "presence_penalty");
-    check({.frequency = wrong}, "frequency_penalty");
-  }
-  check({.top_k = -1}, "top_k");
-  check({.penalty_window = -1}, "penalty_window");
-  check({.bias = {{0, 1}, {2, 1}}}, "logit_bias[1]: token 2");
-  check({.bias = {{-1, 1}}}, "logit_bias[0]: token -1");
-  check({.bias = {{1, kNan}}}, "logit_bias[0]: token 1");
-  check({.bias = {{1, kInf}}}, "logit_bias[0]: token 1");
-  check({.bias = {{1, 1}, {0, 1}, {1, 2}}}, "logit_bias: token 1");
-
-  const std::vector<float> logits(40, 1.f);
-  const std::vector<uint32_t> word = {1};
-  Rng rng(1);
-  CHECK_THROWS_AS(Sampler({}, 41).pick({logits}, rng), Error);
-  CHECK_THROWS_AS(Sampler({}, 0), Error);
-  CHECK_THROWS_AS(Sampler({}, 40).pick({logits, nullptr, word}, rng), Error);
-  CHECK_THROWS_AS(Sampler({.presence = 1}, 40).pick({logits}, rng), Error);
-  const PenaltyHistory larger = [] {
-    PenaltyHistory h(100, 0);
-    h.push(99, true);
-    return h;
-  }();
-  CHECK_THROWS_AS(Sampler({.presence = 1}, 40).pick({logits, &larger}, rng), Error);
 }
