@@ -233,28 +233,26 @@ void Sampler::fail_without_token(const PickInputs& inputs) const {
 
 // ---------------------------------------------------------------------------------------------------------- filters
 
-bool Sampler::has_filters() const {
-  return options_.top_k > 0 || (options_.top_p > 0 && options_.top_p < 1) || options_.min_p > 0;
-}
+bool Sampler::has_top_k() const { return options_.top_k > 0 && static_cast<size_t>(options_.top_k) < vocab_; }
+bool Sampler::has_top_p() const { return options_.top_p > 0 && options_.top_p < 1; }
+bool Sampler::has_filters() const { return has_top_k() || has_top_p() || options_.min_p > 0; }
 
 void Sampler::weigh_all() { weigh_logits(logits_, best_, scale_, weights_, block_sums_); }
 
 // Each filter keeps a beginning of the ranking. A lower bound of where it ends is cheap to find, and most blocks of
 // logits have nothing above it; only what is, is looked at closely.
 void Sampler::filter() {
-  const bool top_k = options_.top_k > 0 && static_cast<size_t>(options_.top_k) < vocab_;
-  const bool top_p = options_.top_p > 0 && options_.top_p < 1;
-  if (top_k) {
+  if (has_top_k()) {
     collect(least_of_top_k(), {});
     cutter_.keep_count(kept_, options_.top_k);
-    if (top_p) cutter_.keep_sum(kept_, options_.top_p * sum_of_kept());
-  } else if (top_p) {
+    if (has_top_p()) cutter_.keep_sum(kept_, options_.top_p * sum_of_kept());
+  } else if (has_top_p()) {
     weigh_all();
     const double sum = options_.top_p * sum_weights(weights_);
     collect_sum(sum);
     cutter_.keep_sum(kept_, sum);
   } else {
-    collect(options_.min_p > 0 ? least_of_min_p() : round_up(-static_cast<double>(kInf)), {});
+    collect(least_of_min_p(), {});
   }
   if (options_.min_p > 0) {
     const float least = least_of_min_p();
@@ -262,8 +260,8 @@ void Sampler::filter() {
   }
 }
 
-// kept_ becomes the tokens with logits of `least`, which is finite, and more. `weights`: of all tokens; empty: to be
-// found.
+// kept_ becomes the tokens with logits of `least`, which is finite, and more. `weights`: of all
+// tokens; empty: to be found.
 void Sampler::collect(float least, std::span<const float> weights) {
   kept_.clear();
   for (size_t b = 0; b < block_best_.size(); ++b) {
@@ -295,7 +293,7 @@ void Sampler::collect_sum(double sum) {
     collect(least, weights_);
     return;
   }
-  collect(round_up(-static_cast<double>(kInf)), weights_);  // what rounding has left out
+  collect(std::numeric_limits<float>::lowest(), weights_);  // what rounding has left out
 }
 
 double Sampler::sum_of_kept() const {
@@ -307,7 +305,7 @@ double Sampler::sum_of_kept() const {
 // The best of k blocks are k logits, so that the k-th largest of all is not below the least of them.
 float Sampler::least_of_top_k() {
   const size_t k = static_cast<size_t>(options_.top_k);
-  if (k > block_best_.size()) return round_up(-static_cast<double>(kInf));
+  if (k > block_best_.size()) return std::numeric_limits<float>::lowest();
   spare_ = block_best_;
   const auto kth = spare_.begin() + static_cast<ptrdiff_t>(k - 1);
   std::nth_element(spare_.begin(), kth, spare_.end(), std::greater<float>());

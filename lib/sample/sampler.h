@@ -88,6 +88,8 @@ class Sampler {
   void spread_infinity();
   [[noreturn]] void fail_without_token(const PickInputs& inputs) const;
 
+  bool has_top_k() const;
+  bool has_top_p() const;
   bool has_filters() const;
   void weigh_all();
   void filter();
