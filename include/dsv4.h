@@ -238,7 +238,8 @@ enum {
   DSV4_ROLE_LATEST_REMINDER = 6
 };
 
-/* A list of messages. Not tied to a model. */
+/* A list of messages and what belongs to the whole request: tools, tool_choice, response_format, reasoning. Not tied to
+ * a model. */
 typedef struct dsv4_conversation dsv4_conversation;
 
 DSV4_API dsv4_status dsv4_conversation_create(dsv4_conversation **conversation, dsv4_error **error);
@@ -249,7 +250,23 @@ DSV4_API dsv4_status dsv4_conversation_from_json(const char *json, size_t length
                                                  dsv4_error **error);
 DSV4_API dsv4_status dsv4_conversation_add(dsv4_conversation *conversation, int32_t role, const char *text,
                                            size_t length, dsv4_error **error);
+/* What a tool answered to the call with this id. */
+DSV4_API dsv4_status dsv4_conversation_add_tool_result(dsv4_conversation *conversation, const char *call_id,
+                                                       const char *text, size_t length, dsv4_error **error);
+/* Appends one message (a JSON object) or several (a list). */
+DSV4_API dsv4_status dsv4_conversation_append_json(dsv4_conversation *conversation, const char *json, size_t length,
+                                                   dsv4_error **error);
 DSV4_API void dsv4_conversation_release(dsv4_conversation **conversation);
+
+DSV4_API dsv4_status dsv4_conversation_count(const dsv4_conversation *conversation, size_t *count, dsv4_error **error);
+/* Message `index` as OpenAI-shaped JSON: role, content, and of an assistant reasoning_content and tool_calls. A turn that
+ * was not well-formed carries the rest of it as `malformed`. from_json and append_json read all of it back. */
+DSV4_API dsv4_status dsv4_conversation_message_json(const dsv4_conversation *conversation, size_t index, char *text,
+                                                    size_t capacity, size_t *length, dsv4_error **error);
+/* The whole request: {"messages": [...], "tools": [...] ...}. The exact token ids of a session's answers are not part of
+ * it: a session that is given its own conversation back recognises them. */
+DSV4_API dsv4_status dsv4_conversation_json(const dsv4_conversation *conversation, char *text, size_t capacity,
+                                            size_t *length, dsv4_error **error);
 
 typedef struct dsv4_render_options {
   size_t struct_size;
@@ -298,6 +315,14 @@ DSV4_API dsv4_status dsv4_session_append_message(dsv4_session *session, int32_t 
                                                  dsv4_error **error);
 DSV4_API dsv4_status dsv4_session_set_conversation(dsv4_session *session, const dsv4_conversation *conversation,
                                                    dsv4_error **error);
+DSV4_API dsv4_status dsv4_session_append_tool_result(dsv4_session *session, const char *call_id, const char *text,
+                                                     size_t length, dsv4_error **error);
+/* One message (a JSON object) or several (a list). */
+DSV4_API dsv4_status dsv4_session_append_json(dsv4_session *session, const char *json, size_t length,
+                                              dsv4_error **error);
+/* A copy of the conversation, the session's answers with their exact token ids. */
+DSV4_API dsv4_status dsv4_session_conversation(dsv4_session *session, dsv4_conversation **conversation,
+                                               dsv4_error **error);
 /* By tokens: they wait until generate or eval needs them. Errors: CONTEXT_FULL, INVALID_ARGUMENT (an id outside the
  * vocabulary). */
 DSV4_API dsv4_status dsv4_session_append_tokens(dsv4_session *session, const int32_t *ids, size_t count,
@@ -348,14 +373,20 @@ DSV4_API void dsv4_session_cancel(dsv4_session *session);
  * a depth without getting there. */
 DSV4_API dsv4_status dsv4_session_pretend(dsv4_session *session, uint64_t position, dsv4_error **error);
 
-/* ----------------------------------------------------------------------------------------------------- generate */
+/* ------------------------------------------------------------------------------------------------------- events */
 
 enum {
-  DSV4_EVENT_PREFILL = 1,   /* done of total prompt tokens are evaluated */
-  DSV4_EVENT_REASONING = 2, /* text: the next piece of the reasoning */
-  DSV4_EVENT_CONTENT = 3,   /* text: the next piece of the answer */
-  DSV4_EVENT_WARNING = 4,   /* text: something the host may want to know */
-  DSV4_EVENT_DONE = 5       /* last of all: reason and statistics */
+  DSV4_EVENT_PREFILL = 1,         /* done of total prompt tokens are evaluated */
+  DSV4_EVENT_REASONING = 2,       /* text: the next piece of the reasoning */
+  DSV4_EVENT_CONTENT = 3,         /* text: the next piece of the answer */
+  DSV4_EVENT_WARNING = 4,         /* text: something the host may want to know */
+  DSV4_EVENT_DONE = 5,            /* last of all: reason and statistics */
+  DSV4_EVENT_TOOL_CALL_BEGIN = 6, /* call: index, id and name are known */
+  DSV4_EVENT_TOOL_ARGUMENTS = 7,  /* call, and text: the next piece of its arguments' JSON */
+  DSV4_EVENT_TOOL_CALL = 8,       /* call: complete, its arguments are valid JSON */
+  DSV4_EVENT_MALFORMED = 9,       /* text: output that breaks the format, as the model wrote it. A call that was begun
+                                     and is not complete will not be: all of it is in here */
+  DSV4_EVENT_TOKEN = 10           /* token: one token and its log-probability (dsv4_generate_options.token_events) */
 };
 
 enum {
@@ -364,8 +395,11 @@ enum {
   DSV4_DONE_STOP_STRING = 2, /* a stop string was met; it is not part of the text */
   DSV4_DONE_LENGTH = 3,      /* max_tokens, or the context is full */
   DSV4_DONE_HOST = 4,        /* the callback answered DSV4_STOP */
-  DSV4_DONE_CANCELLED = 5    /* dsv4_session_cancel, or the callback answered DSV4_CANCEL */
+  DSV4_DONE_CANCELLED = 5,   /* dsv4_session_cancel, or the callback answered DSV4_CANCEL */
+  DSV4_DONE_TOOL_CALLS = 6,  /* the model ended its turn with calls and waits for their results */
+  DSV4_DONE_MALFORMED = 7    /* the model ended its turn, and part of it broke the format */
 };
+DSV4_API const char *dsv4_done_name(int32_t reason); /* "stop", "stop_string", "length" ...; static, "unknown" else */
 
 typedef struct dsv4_generate_stats {
   size_t struct_size;
@@ -378,7 +412,35 @@ typedef struct dsv4_generate_stats {
   uint64_t seed;             /* the one in use */
   int32_t reasoning;         /* DSV4_REASONING_* in use */
   int32_t reason;            /* DSV4_DONE_* */
+  uint64_t tool_calls;       /* complete ones */
+  uint64_t max_tokens;       /* the limit in force */
+  int32_t reasoning_closed;  /* 1: by the library, the budget was used up */
+  int32_t reserved0;
 } dsv4_generate_stats;
+
+typedef struct dsv4_tool_call {
+  size_t struct_size;
+  uint64_t index;          /* in the turn, from 0 */
+  const char *id;          /* made by the library, as no token stands for it; the tool's result refers to it */
+  const char *name;
+  const char *arguments;   /* TOOL_CALL: a JSON object; "" before */
+  size_t arguments_length;
+} dsv4_tool_call;
+
+typedef struct dsv4_token_logprob {
+  int32_t token;
+  int32_t reserved0;
+  double logprob; /* natural logarithm of the model's own probability, before any option of sampling */
+} dsv4_token_logprob;
+
+typedef struct dsv4_token_info {
+  size_t struct_size;
+  int32_t token;
+  int32_t forced;                /* 1: put there by the library, not drawn */
+  double logprob;
+  const dsv4_token_logprob *top; /* the most probable, best first */
+  size_t top_count;
+} dsv4_token_info;
 
 typedef struct dsv4_event {
   size_t struct_size;
@@ -388,7 +450,9 @@ typedef struct dsv4_event {
   size_t text_length;
   uint64_t done;     /* PREFILL */
   uint64_t total;    /* PREFILL */
-  const dsv4_generate_stats *stats; /* DONE; NULL otherwise */
+  const dsv4_generate_stats *stats; /* DONE; NULL otherwise, and from a dsv4_parser */
+  const dsv4_tool_call *call;       /* TOOL_*; NULL otherwise */
+  const dsv4_token_info *token;     /* TOKEN; NULL otherwise */
 } dsv4_event;
 
 enum {
@@ -399,6 +463,34 @@ enum {
 /* Runs on the thread that called generate. It may not call into the same session, but for dsv4_session_cancel. */
 typedef int32_t (*dsv4_event_fn)(void *user, const dsv4_event *event);
 
+/* ----------------------------------------------------------------------------------------------------- generate */
+
+enum {
+  DSV4_TOOL_CHOICE_DEFAULT = 0,  /* the conversation's own, else AUTO */
+  DSV4_TOOL_CHOICE_AUTO = 1,     /* the model decides */
+  DSV4_TOOL_CHOICE_NONE = 2,     /* no tools in the prompt */
+  DSV4_TOOL_CHOICE_REQUIRED = 3, /* one call or several; with reasoning NONE only */
+  DSV4_TOOL_CHOICE_NAMED = 4     /* one call of tool_name; with reasoning NONE only */
+};
+
+enum {
+  DSV4_GRAMMAR_NONE = 0,
+  DSV4_GRAMMAR_JSON = 1,        /* any JSON object */
+  DSV4_GRAMMAR_JSON_SCHEMA = 2, /* `grammar` is a JSON schema */
+  DSV4_GRAMMAR_EBNF = 3,        /* `grammar` is EBNF as in GBNF; its rule `root` is the answer */
+  DSV4_GRAMMAR_REGEX = 4        /* `grammar` is a regular expression for the whole answer */
+};
+
+typedef struct dsv4_logit_bias {
+  int32_t token;
+  float bias; /* added to its logit; -INFINITY: never */
+} dsv4_logit_bias;
+
+/* May edit the logits F32 [vocab] of the next token. Non-zero ends the turn as DSV4_STOP does. */
+typedef int32_t (*dsv4_logits_fn)(void *user, float *logits, size_t vocab);
+
+/* The next token: bias, repetition, presence and frequency penalties, the host's callback, the grammar, top_k,
+ * temperature, top_p, min_p act in this order, then it is drawn. */
 typedef struct dsv4_generate_options {
   size_t struct_size;
   int32_t reasoning;         /* DSV4_REASONING_*, sessions driven by messages only */
@@ -407,21 +499,87 @@ typedef struct dsv4_generate_options {
   double top_p;              /* 0 or 1: off */
   double min_p;              /* 0: off */
   uint64_t seed;             /* 0: a fresh one, reported in the statistics */
-  uint64_t max_tokens;       /* 0: as many as the context holds */
-  const char *const *stop;   /* stop strings */
+  uint64_t max_tokens;       /* 0: the profile's own limit (0731: 8192, thinking 65536, effort max 131072), else as many
+                                as the context holds */
+  const char *const *stop;   /* stop strings; they count in the answer's text, not in reasoning or calls */
   size_t stop_count;
+  uint64_t reasoning_budget; /* tokens of reasoning after which the library ends it with </think> and the answer
+                                follows (a character that is not whole is finished first); 0: none */
+  double repetition_penalty; /* 0 or 1: off; logits of tokens of prompt and answer are divided (negative: multiplied) */
+  double presence_penalty;   /* -2 to 2, subtracted once from tokens of the answer so far */
+  double frequency_penalty;  /* -2 to 2, subtracted for each time a token stands in the answer so far */
+  uint64_t penalty_window;   /* the penalties count this many of the newest tokens; 0: all */
+  const dsv4_logit_bias *logit_bias;
+  size_t logit_bias_count;
+  dsv4_logits_fn logits;
+  void *logits_user;
+  int32_t token_events;      /* 1: an event TOKEN for each token */
+  int32_t top_logprobs;      /* with token_events: how many of the most probable, 0 to 20 */
+  int32_t tool_choice;       /* DSV4_TOOL_CHOICE_*, sessions driven by messages only */
+  int32_t grammar_kind;      /* DSV4_GRAMMAR_*: what the answer must look like; reasoning stays free. Replaces the
+                                constraint (not the words in the prompt) of the conversation's response_format */
+  const char *tool_name;     /* DSV4_TOOL_CHOICE_NAMED */
+  const char *grammar;       /* NUL-terminated */
 } dsv4_generate_options;
-#define DSV4_GENERATE_OPTIONS_INIT {sizeof(dsv4_generate_options), 0, 0, 1.0, 0.0, 0.0, 0, 0, NULL, 0}
+#define DSV4_GENERATE_OPTIONS_INIT \
+  {sizeof(dsv4_generate_options), 0, 0, 1.0, 0.0, 0.0, 0, 0, NULL, 0, 0, 0.0, 0.0, 0.0, 0, NULL, 0, NULL, NULL, 0, 0, \
+   0, 0, NULL, NULL}
 DSV4_API void dsv4_generate_options_init(dsv4_generate_options *options, size_t struct_size);
 
 /* Evaluates what is waiting and generates until the turn ends. Blocks; events go to `on_event` (may be NULL), the last
  * of them DONE; `stats` (may be NULL, else with struct_size set) receives the same statistics.
- * Errors: CONTEXT_FULL (the prompt does not fit), UNSUPPORTED (a reasoning mode that the profile lacks),
- * INVALID_ARGUMENT (nothing to answer; an option out of range), NOT_FOUND (messages without a tokenizer), CANCELLED. On an
- * error the timeline is as it was before the call; a cancelled one keeps what it had generated. */
+ *
+ * What the model said joins the conversation with its exact tokens. After DSV4_DONE_TOOL_CALLS append the results
+ * (dsv4_session_append_tool_result) and generate again.
+ *
+ * The conversation's response_format (json_object, json_schema) and a required tool call are enforced: only tokens that
+ * keep to them are drawn. What a schema asks for and the library cannot enforce is UNSUPPORTED, never ignored.
+ *
+ * Errors: CONTEXT_FULL (the prompt does not fit), UNSUPPORTED (a reasoning mode that the profile lacks, a feature of a
+ * schema), INVALID_ARGUMENT (nothing to answer; an option out of range; a grammar that cannot be read), NOT_FOUND
+ * (messages without a tokenizer), CANCELLED. On an error the timeline is as it was before the call; a cancelled one keeps
+ * what it had generated. */
 DSV4_API dsv4_status dsv4_session_generate(dsv4_session *session, const dsv4_generate_options *options,
                                            dsv4_event_fn on_event, void *user, dsv4_generate_stats *stats,
                                            dsv4_error **error);
+
+/* ------------------------------------------------------------------------------------------------------- parser */
+
+/* The reader of model output that generate uses, for hosts that draw tokens themselves, and for people who debug
+ * prompts: it turns output, in pieces of any size, into events. One call at a time. */
+typedef struct dsv4_parser dsv4_parser;
+
+enum { /* where the output begins */
+  DSV4_START_CONTENT = 0,
+  DSV4_START_REASONING = 1,  /* the prompt ends with <think> */
+  DSV4_START_TOOL_CALLS = 2  /* the prompt ends inside a block of calls, as a required call's does */
+};
+
+typedef struct dsv4_parser_options {
+  size_t struct_size;
+  int32_t start; /* DSV4_START_* */
+  int32_t reserved0;
+  const char *const *stop; /* stop strings */
+  size_t stop_count;
+} dsv4_parser_options;
+#define DSV4_PARSER_OPTIONS_INIT {sizeof(dsv4_parser_options), 0, 0, NULL, 0}
+DSV4_API void dsv4_parser_options_init(dsv4_parser_options *options, size_t struct_size);
+
+/* `model`, whose tokenizer push_tokens needs, may be NULL for a parser of text. `on_event` runs inside push and finish;
+ * its answer counts for nothing. */
+DSV4_API dsv4_status dsv4_parser_create(dsv4_model *model, const dsv4_parser_options *options, dsv4_event_fn on_event,
+                                        void *user, dsv4_parser **parser, dsv4_error **error);
+DSV4_API void dsv4_parser_release(dsv4_parser **parser);
+/* More output. In text, </think>, the end of the turn and ｜DSML｜ are taken as the control tokens that they spell. After
+ * the end of the turn nothing more happens. */
+DSV4_API dsv4_status dsv4_parser_push_text(dsv4_parser *parser, const char *text, size_t length, dsv4_error **error);
+DSV4_API dsv4_status dsv4_parser_push_tokens(dsv4_parser *parser, const int32_t *ids, size_t count, dsv4_error **error);
+/* The output ends: DSV4_DONE_STOP as if the model had ended its turn (the event DONE then says what it amounts to: stop,
+ * tool calls, malformed), LENGTH, HOST or CANCELLED. */
+DSV4_API dsv4_status dsv4_parser_finish(dsv4_parser *parser, int32_t reason, dsv4_error **error);
+/* The assistant message so far, as JSON (see dsv4_conversation_message_json). */
+DSV4_API dsv4_status dsv4_parser_message_json(const dsv4_parser *parser, char *text, size_t capacity, size_t *length,
+                                              dsv4_error **error);
 
 #ifdef __cplusplus
 }

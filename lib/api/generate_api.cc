@@ -1,32 +1,67 @@
 // dsv4.h, section "generate".
 
+#include <algorithm>
+#include <cstdint>
+
+#include "lib/api/event_writer.h"
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
 
 using namespace dsv4;
 
-static_assert(DSV4_DONE_NONE == static_cast<int>(EndReason::kNone));
-static_assert(DSV4_DONE_STOP == static_cast<int>(EndReason::kStop));
-static_assert(DSV4_DONE_STOP_STRING == static_cast<int>(EndReason::kStopString));
-static_assert(DSV4_DONE_LENGTH == static_cast<int>(EndReason::kLength));
-static_assert(DSV4_DONE_HOST == static_cast<int>(EndReason::kHost));
-static_assert(DSV4_DONE_CANCELLED == static_cast<int>(EndReason::kCancelled));
-
 namespace {
 
-dsv4_generate_stats stats_of(const GenerateStats& s) {
-  dsv4_generate_stats out{};
-  out.struct_size = sizeof out;
-  out.prompt_tokens = s.prompt_tokens;
-  out.reused_tokens = s.reused_tokens;
-  out.generated_tokens = s.generated_tokens;
-  out.reasoning_tokens = s.reasoning_tokens;
-  out.prefill_seconds = s.prefill_seconds;
-  out.decode_seconds = s.decode_seconds;
-  out.seed = s.seed;
-  out.reasoning = s.reasoning ? static_cast<int32_t>(*s.reasoning) : DSV4_REASONING_DEFAULT;
-  out.reason = static_cast<int32_t>(s.reason);
+SamplerOptions read_sampling(const dsv4_generate_options& o) {
+  SamplerOptions out;
+  out.temperature = o.temperature;
+  out.top_k = o.top_k;
+  out.top_p = o.top_p;
+  out.min_p = o.min_p;
+  out.repetition = o.repetition_penalty;
+  out.presence = o.presence_penalty;
+  out.frequency = o.frequency_penalty;
+  out.penalty_window = static_cast<int64_t>(std::min<uint64_t>(o.penalty_window, INT64_MAX));
+  if (o.logit_bias_count != 0) api::required(o.logit_bias, "generate options: logit_bias");
+  for (size_t i = 0; i < o.logit_bias_count; ++i) out.bias.push_back({o.logit_bias[i].token, o.logit_bias[i].bias});
   return out;
+}
+
+EditLogits read_edit(const dsv4_generate_options& o) {
+  if (o.logits == nullptr) return {};
+  return [edit = o.logits, user = o.logits_user](std::span<float> logits) {
+    return edit(user, logits.data(), logits.size()) == 0;
+  };
+}
+
+std::optional<ToolChoice> read_tool_choice(const dsv4_generate_options& o) {
+  ToolChoice choice;
+  switch (o.tool_choice) {
+    case DSV4_TOOL_CHOICE_DEFAULT: return std::nullopt;
+    case DSV4_TOOL_CHOICE_AUTO: return choice;
+    case DSV4_TOOL_CHOICE_NONE: choice.kind = ToolChoice::Kind::kNone; return choice;
+    case DSV4_TOOL_CHOICE_REQUIRED: choice.kind = ToolChoice::Kind::kRequired; return choice;
+    case DSV4_TOOL_CHOICE_NAMED:
+      choice.kind = ToolChoice::Kind::kNamed;
+      choice.name = &api::required(o.tool_name, "generate options: tool_name");
+      return choice;
+    default: fail(Status::kInvalidArgument, "tool_choice {}: a DSV4_TOOL_CHOICE_* value expected", o.tool_choice);
+  }
+}
+
+std::optional<ConstraintSpec> read_grammar(const dsv4_generate_options& o) {
+  ConstraintSpec spec;
+  switch (o.grammar_kind) {
+    case DSV4_GRAMMAR_NONE:
+      if (o.grammar != nullptr) fail(Status::kInvalidArgument, "grammar: grammar_kind does not say what it is");
+      return std::nullopt;
+    case DSV4_GRAMMAR_JSON: spec.kind = ConstraintSpec::Kind::kJsonObject; return spec;
+    case DSV4_GRAMMAR_JSON_SCHEMA: spec.kind = ConstraintSpec::Kind::kJsonSchema; break;
+    case DSV4_GRAMMAR_EBNF: spec.kind = ConstraintSpec::Kind::kEbnf; break;
+    case DSV4_GRAMMAR_REGEX: spec.kind = ConstraintSpec::Kind::kRegex; break;
+    default: fail(Status::kInvalidArgument, "grammar_kind {}: a DSV4_GRAMMAR_* value expected", o.grammar_kind);
+  }
+  spec.text = &api::required(o.grammar, "generate options: grammar");
+  return spec;
 }
 
 GenerateOptions read_generate_options(const dsv4_generate_options* options) {
@@ -34,50 +69,23 @@ GenerateOptions read_generate_options(const dsv4_generate_options* options) {
   const dsv4_generate_options o = api::read_options(options, defaults, "generate options");
   GenerateOptions out;
   out.reasoning = api::reasoning_of(o.reasoning);
-  out.sampling.temperature = o.temperature;
-  out.sampling.top_k = o.top_k;
-  out.sampling.top_p = o.top_p;
-  out.sampling.min_p = o.min_p;
+  out.sampling = read_sampling(o);
   out.seed = o.seed;
   out.max_tokens = o.max_tokens;
-  if (o.stop_count != 0) api::required(o.stop, "generate options: stop");
-  for (size_t i = 0; i < o.stop_count; ++i) {
-    const char& first = api::required(o.stop[i], "generate options: a stop string");
-    if (first == '\0') fail(Status::kInvalidArgument, "generate options: stop string {} is empty", i);
-    out.stops.emplace_back(&first);
-  }
+  out.stops = api::read_stops(o.stop, o.stop_count);
+  out.reasoning_budget = o.reasoning_budget;
+  out.edit = read_edit(o);
+  out.token_events = o.token_events != 0;
+  out.top_logprobs = o.top_logprobs;
+  out.tool_choice = read_tool_choice(o);
+  out.grammar = read_grammar(o);
   return out;
-}
-
-int32_t type_of(GenerateEvent::Kind kind) {
-  switch (kind) {
-    case GenerateEvent::Kind::kPrefill: return DSV4_EVENT_PREFILL;
-    case GenerateEvent::Kind::kReasoning: return DSV4_EVENT_REASONING;
-    case GenerateEvent::Kind::kContent: return DSV4_EVENT_CONTENT;
-    case GenerateEvent::Kind::kWarning: return DSV4_EVENT_WARNING;
-    case GenerateEvent::Kind::kDone: return DSV4_EVENT_DONE;
-  }
-  return 0;
 }
 
 EventSink sink_of(dsv4_event_fn on_event, void* user) {
   if (on_event == nullptr) return {};
-  return [on_event, user, text = std::string()](const GenerateEvent& e) mutable {
-    text.assign(e.text);  // NUL-terminated for the host
-    dsv4_generate_stats stats{};
-    dsv4_event event{};
-    event.struct_size = sizeof event;
-    event.type = type_of(e.kind);
-    event.text = text.c_str();
-    event.text_length = text.size();
-    event.done = e.done;
-    event.total = e.total;
-    if (e.stats != nullptr) {
-      stats = stats_of(*e.stats);
-      event.stats = &stats;
-      event.reason = stats.reason;
-    }
-    const int32_t answer = on_event(user, &event);
+  return [writer = api::EventWriter(on_event, user)](const GenerateEvent& e) mutable {
+    const int32_t answer = writer.send(e);
     return answer == DSV4_STOP     ? HostAnswer::kStop
            : answer == DSV4_CANCEL ? HostAnswer::kCancel
                                    : HostAnswer::kContinue;
@@ -98,6 +106,6 @@ dsv4_status dsv4_session_generate(dsv4_session* session, const dsv4_generate_opt
     const GenerateOptions own = read_generate_options(options);
     if (stats != nullptr) api::write_info(stats, *stats, "stats");  // refuses a struct_size that was not set
     const GenerateStats result = session->session.generate(own, sink_of(on_event, user));
-    if (stats != nullptr) api::write_info(stats, stats_of(result), "stats");
+    if (stats != nullptr) api::write_info(stats, api::stats_of(result), "stats");
   });
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "include/dsv4.h"
 #include "lib/session/engine.h"
@@ -32,5 +33,6 @@ namespace dsv4::api {
 // Checked: Error kInvalidArgument for a value that the header does not have.
 Role role_of(int32_t role);
 std::optional<ReasoningMode> reasoning_of(int32_t mode);  // none for DSV4_REASONING_DEFAULT
+std::vector<std::string> read_stops(const char* const* stop, size_t count);
 
 }  // namespace dsv4::api

@@ -68,7 +68,10 @@ void set_profile(Engine& engine, int32_t asked) {
 
 void load_tokenizer(Engine& engine, const std::string& folder) {
   engine.tokenizer_path = folder.empty() ? "synthetic model" : join_path(folder, "tokenizer.json");
-  if (!folder.empty() && file_exists(engine.tokenizer_path)) engine.tokenizer = Tokenizer::load(engine.tokenizer_path);
+  if (folder.empty() || !file_exists(engine.tokenizer_path)) return;
+  engine.tokenizer = Tokenizer::load(engine.tokenizer_path);
+  const Config& config = engine.model->config();
+  engine.constraints = std::make_unique<ConstraintCompiler>(*engine.tokenizer, config.vocab, config.eos);
 }
 
 dsv4_model* finish_model(std::unique_ptr<Checkpoint> checkpoint, const dsv4_model_options& o) {

@@ -71,6 +71,32 @@ dsv4_status dsv4_session_set_conversation(dsv4_session* session, const dsv4_conv
   });
 }
 
+dsv4_status dsv4_session_append_tool_result(dsv4_session* session, const char* call_id, const char* text, size_t length,
+                                            dsv4_error** error) {
+  return api::guard(error, [&] {
+    const Session::Use use(session_of(session));
+    const char& id = api::required(call_id, "call_id");
+    session->session.append_tool_result(&id, api::text_of(text, length, "text"));
+  });
+}
+
+dsv4_status dsv4_session_append_json(dsv4_session* session, const char* json, size_t length, dsv4_error** error) {
+  return api::guard(error, [&] {
+    const Session::Use use(session_of(session));
+    session->session.append_json(api::text_of(json, length, "json"));
+  });
+}
+
+dsv4_status dsv4_session_conversation(dsv4_session* session, dsv4_conversation** conversation, dsv4_error** error) {
+  return api::guard(error, [&] {
+    const Session::Use use(session_of(session));
+    api::required(conversation, "conversation");
+    auto copy = std::make_unique<dsv4_conversation>();
+    copy->conversation = session->session.conversation();
+    *conversation = copy.release();
+  });
+}
+
 dsv4_status dsv4_session_append_tokens(dsv4_session* session, const int32_t* ids, size_t count, dsv4_error** error) {
   return api::guard(error, [&] {
     const Session::Use use(session_of(session));

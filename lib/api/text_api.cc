@@ -39,6 +39,17 @@ std::optional<ReasoningMode> reasoning_of(int32_t mode) {
   return static_cast<ReasoningMode>(mode);
 }
 
+std::vector<std::string> read_stops(const char* const* stop, size_t count) {
+  std::vector<std::string> out;
+  if (count != 0) required(stop, "options: stop");
+  for (size_t i = 0; i < count; ++i) {
+    const char& first = required(stop[i], "options: a stop string");
+    if (first == '\0') fail(Status::kInvalidArgument, "options: stop string {} is empty", i);
+    out.emplace_back(&first);
+  }
+  return out;
+}
+
 }  // namespace dsv4::api
 
 namespace {
@@ -113,6 +124,46 @@ dsv4_status dsv4_conversation_add(dsv4_conversation* conversation, int32_t role,
   return api::guard(error, [&] {
     api::required(conversation, "conversation")
         .conversation.add(api::role_of(role), api::text_of(text, length, "text"));
+  });
+}
+
+dsv4_status dsv4_conversation_add_tool_result(dsv4_conversation* conversation, const char* call_id, const char* text,
+                                              size_t length, dsv4_error** error) {
+  return api::guard(error, [&] {
+    Conversation& own = api::required(conversation, "conversation").conversation;
+    own.add_tool_result(&api::required(call_id, "call_id"), api::text_of(text, length, "text"));
+  });
+}
+
+dsv4_status dsv4_conversation_append_json(dsv4_conversation* conversation, const char* json, size_t length,
+                                          dsv4_error** error) {
+  return api::guard(error, [&] {
+    api::required(conversation, "conversation").conversation.append_json(api::text_of(json, length, "json"));
+  });
+}
+
+dsv4_status dsv4_conversation_count(const dsv4_conversation* conversation, size_t* count, dsv4_error** error) {
+  return api::guard(error, [&] {
+    api::required(count, "count") = api::required(conversation, "conversation").conversation.messages.size();
+  });
+}
+
+dsv4_status dsv4_conversation_message_json(const dsv4_conversation* conversation, size_t index, char* text,
+                                           size_t capacity, size_t* length, dsv4_error** error) {
+  return api::guard(error, [&] {
+    const std::vector<Message>& messages = api::required(conversation, "conversation").conversation.messages;
+    if (index >= messages.size()) {
+      fail(Status::kInvalidArgument, "message {}: the conversation has {}", index, messages.size());
+    }
+    api::write_items(to_json(messages[index]).dump(), text, capacity, length);
+  });
+}
+
+dsv4_status dsv4_conversation_json(const dsv4_conversation* conversation, char* text, size_t capacity, size_t* length,
+                                   dsv4_error** error) {
+  return api::guard(error, [&] {
+    const Conversation& own = api::required(conversation, "conversation").conversation;
+    api::write_items(own.to_json().dump(), text, capacity, length);
   });
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lib/model/model.h"
+#include "lib/text/constraint.h"
 #include "lib/text/prompt.h"
 #include "lib/text/tokenizer.h"
 
@@ -15,8 +16,9 @@ namespace dsv4 {
 
 struct Engine {
   std::unique_ptr<Model> model;
-  std::unique_ptr<Tokenizer> tokenizer;  // nullptr: the checkpoint has none
-  std::string tokenizer_path;            // where it was looked for
+  std::unique_ptr<Tokenizer> tokenizer;             // nullptr: the checkpoint has none
+  std::string tokenizer_path;                       // where it was looked for
+  std::unique_ptr<ConstraintCompiler> constraints;  // nullptr without a tokenizer
   Profile profile = Profile::kPreview;
   bool profile_found = false;  // recognised from config.json
   uint64_t memory_limit = 0;   // bytes of session states together; 0: none

@@ -27,6 +27,27 @@ uint64_t state_bytes(const Engine& engine, const SessionOptions& options) {
       Model::state_shape(model.config(), options.context, model.max_rows(), options.draft));
 }
 
+bool same_calls(const std::vector<ToolCall>& a, const std::vector<ToolCall>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const ToolCall& x, const ToolCall& y) {
+    return x.name == y.name && x.arguments == y.arguments;
+  });
+}
+
+// A host that keeps the history itself sends it back without tokens: an answer that says what one of ours said is that
+// answer, and its tokens are the ones that the model wrote.
+void adopt_ids(const std::vector<Message>& own, std::vector<Message>& given) {
+  const size_t count = std::min(own.size(), given.size());
+  for (size_t i = 0; i < count; ++i) {
+    const Message& a = own[i];
+    Message& b = given[i];
+    const bool same =
+        a.role == b.role && a.content == b.content && a.malformed == b.malformed && same_calls(a.calls, b.calls);
+    if (!same || !a.ids.has_value() || b.ids.has_value() || b.prefix) continue;
+    b.ids = a.ids;
+    if (a.reasoning != b.reasoning) b.ids->reasoning.reset();
+  }
+}
+
 }  // namespace
 
 Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options)
@@ -61,8 +82,21 @@ void Session::append_message(Role role, std::string_view text) {
   drive_ = Drive::kMessages;
 }
 
+void Session::append_tool_result(std::string_view call_id, std::string_view text) {
+  need_drive(Drive::kMessages);
+  conversation_.add_tool_result(call_id, text);
+  drive_ = Drive::kMessages;
+}
+
+void Session::append_json(std::string_view text) {
+  need_drive(Drive::kMessages);
+  conversation_.append_json(text);
+  drive_ = Drive::kMessages;
+}
+
 void Session::set_conversation(Conversation conversation) {
   need_drive(Drive::kMessages);
+  adopt_ids(conversation_.messages, conversation.messages);
   conversation_ = std::move(conversation);
   drive_ = Drive::kMessages;
 }

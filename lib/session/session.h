@@ -12,15 +12,25 @@
 #include <vector>
 
 #include "lib/sample/sampler.h"
+#include "lib/sample/top_logprobs.h"
 #include "lib/session/engine.h"
 #include "lib/session/timeline.h"
-#include "lib/text/stream_parser.h"
+#include "lib/text/constraint.h"
+#include "lib/text/stream_event.h"
 
 namespace dsv4 {
 
 using SessionOptions = TimelineOptions;
 
 enum class HostAnswer { kContinue, kStop, kCancel };
+
+// One token of the answer, for hosts that ask.
+struct TokenInfo {
+  int32_t token = 0;
+  bool forced = false;  // put there by the library, not drawn
+  double logprob = 0;
+  std::vector<TokenLogprob> top;
+};
 
 struct GenerateStats {
   uint64_t prompt_tokens = 0;
@@ -32,22 +42,33 @@ struct GenerateStats {
   uint64_t seed = 0;
   std::optional<ReasoningMode> reasoning;  // none in force in a session driven by tokens
   EndReason reason = EndReason::kNone;
+  uint64_t tool_calls = 0;
+  uint64_t max_tokens = 0;        // the limit in force
+  bool reasoning_closed = false;  // by the library
 };
 
 struct GenerateEvent {
-  enum class Kind { kPrefill, kReasoning, kContent, kWarning, kDone };
-  Kind kind = Kind::kContent;
-  std::string_view text;
-  uint64_t done = 0, total = 0;
-  const GenerateStats* stats = nullptr;
+  enum class Kind { kPrefill, kWarning, kToken, kStream, kDone };
+  Kind kind = Kind::kStream;
+  uint64_t done = 0, total = 0;          // kPrefill
+  std::string_view text;                 // kWarning
+  const TokenInfo* token = nullptr;      // kToken
+  const StreamEvent* stream = nullptr;   // kStream: of any type but kReasoningEnd and kEnd
+  const GenerateStats* stats = nullptr;  // kDone
 };
 
 struct GenerateOptions {
   std::optional<ReasoningMode> reasoning;  // none: the conversation's own, else the profile's default
   SamplerOptions sampling;
   uint64_t seed = 0;        // 0: a fresh one
-  uint64_t max_tokens = 0;  // 0: what the context holds
+  uint64_t max_tokens = 0;  // 0: the profile's limit, else what the context holds
   std::vector<std::string> stops;
+  uint64_t reasoning_budget = 0;  // tokens; 0: none
+  EditLogits edit;                // the host's hand in the logits; may be empty
+  bool token_events = false;
+  int32_t top_logprobs = 0;
+  std::optional<ToolChoice> tool_choice;  // none: the conversation's
+  std::optional<ConstraintSpec> grammar;  // none: what the conversation's response_format asks for
 };
 
 using EventSink = std::function<HostAnswer(const GenerateEvent&)>;
@@ -69,6 +90,9 @@ class Session {
   };
 
   void append_message(Role role, std::string_view text);
+  void append_tool_result(std::string_view call_id, std::string_view text);
+  void append_json(std::string_view text);
+  // Answers that this session gave itself keep their tokens.
   void set_conversation(Conversation conversation);
   void append_tokens(std::span<const int32_t> ids);
   void clear();
@@ -80,6 +104,7 @@ class Session {
 
   Timeline& timeline() { return timeline_; }
   const Engine& engine() const { return *engine_; }
+  const Conversation& conversation() const { return conversation_; }
 
  private:
   enum class Drive { kNone, kMessages, kTokens };

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "lib/session/session.h"
+#include "lib/session/token_picker.h"
+#include "lib/text/stream_parser.h"
 
 namespace dsv4 {
 
@@ -18,29 +20,35 @@ class Turn {
  private:
   void prepare();
   void prompt_from_messages();
+  void constrain(const Prompt& prompt);
+  void limit_tokens(const Prompt& prompt);
+  void begin_output();
   void prefill();
   void decode();
   EndReason step();  // one token; kNone: go on
+  bool closes_reasoning() const;
   void finish();
   void keep_message();
   void roll_back();
 
   HostAnswer send(const GenerateEvent& event);
-  HostAnswer send_text(const std::vector<StreamEvent>& events);
+  void send_token(int32_t id, bool forced);
+  void send_stream(const std::vector<StreamEvent>& events);
   void warn(const std::string& text);
 
   Session& session_;
   Timeline& timeline_;
   const GenerateOptions& options_;
   const EventSink& sink_;
-  Sampler sampler_;
-  uint64_t seed_;
-  Rng rng_;
+  const uint64_t seed_;
+  TokenPicker picker_;
   std::unique_ptr<StreamParser> parser_;  // nullptr without a tokenizer
   std::vector<int32_t> before_;           // the timeline as it was
   int64_t prompt_ = 0;                    // tokens of the whole prompt
-  bool starts_in_reasoning_ = false;
-  std::string reasoning_, content_;  // as streamed
+  int64_t answer_begin_ = 0;  // in the timeline: behind <think>, or behind the </think> that stands for none
+  OutputStart start_ = OutputStart::kContent;
+  ConstraintSpec constraint_;
+  Message message_;  // as streamed
   HostAnswer answer_ = HostAnswer::kContinue;
   GenerateStats stats_;
 };

@@ -1,5 +1,6 @@
 #include "lib/text/conversation.h"
 
+#include <iterator>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -100,6 +101,7 @@ Message read_message(const JsonAt& at) {
   if (m.role == Role::kAssistant) {
     if (at.at("reasoning_content").present()) m.reasoning = at.at("reasoning_content").string();
     if (at.at("tool_calls").present()) m.calls = read_calls(at.at("tool_calls"));
+    if (at.at("malformed").present()) m.malformed = at.at("malformed").string();
     if (at.at("prefix").present()) m.prefix = at.at("prefix").boolean();
   }
   if (m.role == Role::kTool && at.at("tool_call_id").present()) m.tool_call_id = at.at("tool_call_id").string();
@@ -197,6 +199,26 @@ void Conversation::add(Role role, std::string_view text) {
   m.role = role;
   m.content = text;
   messages.push_back(std::move(m));
+}
+
+void Conversation::add_tool_result(std::string_view call_id, std::string_view text) {
+  if (!utf8_valid(call_id)) {
+    fail(Status::kInvalidArgument, "messages[{}].tool_call_id: not valid UTF-8", messages.size());
+  }
+  add(Role::kTool, text);
+  messages.back().tool_call_id = call_id;
+}
+
+void Conversation::append_json(std::string_view text) {
+  const Json root = parse_json(text, "message", Status::kInvalidArgument);
+  Conversation added;
+  if (root.is_array()) {
+    read_messages(JsonAt(&root, "messages", Status::kInvalidArgument), added);
+  } else {
+    added.messages.push_back(read_message(JsonAt(&root, "message", Status::kInvalidArgument)));
+  }
+  messages.insert(messages.end(), std::make_move_iterator(added.messages.begin()),
+                  std::make_move_iterator(added.messages.end()));
 }
 
 std::optional<ReasoningMode> Conversation::requested_mode(Profile profile) const {

@@ -1,5 +1,5 @@
 // A conversation as a host has it: messages in OpenAI's shape (spec: prompt.md), from JSON or built one by one.
-// Nothing here knows of a profile or of the prompt's form.
+// Nothing here knows of a profile or of the prompt's form. JSON in: conversation.cc; JSON out: conversation_json.cc.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ struct ToolCall {
 // The tokens of a turn that the model itself produced. They stand in the prompt instead of the message's text, so that
 // the next turn extends what was evaluated. Neither holds </think> or EOS: the renderer puts those.
 struct TurnIds {
-  std::vector<int32_t> reasoning;
-  std::vector<int32_t> answer;  // content and tool calls
+  std::optional<std::vector<int32_t>> reasoning;  // none: the message's text counts
+  std::vector<int32_t> answer;                    // content and tool calls
 };
 
 struct Message {
@@ -35,6 +35,7 @@ struct Message {
   std::string content;                  // a list's text parts are joined already
   std::string reasoning;                // assistant: reasoning_content
   std::vector<ToolCall> calls;          // assistant
+  std::string malformed;                // assistant: the rest of a turn that broke the format, as the model wrote it
   std::string tool_call_id;             // tool
   std::vector<Json> tools;              // system, developer: the `function` objects
   std::optional<Json> response_format;  // system, developer
@@ -42,6 +43,8 @@ struct Message {
   bool prefix = false;                  // assistant, last: to be continued
   std::optional<TurnIds> ids;           // assistant
 };
+
+Json to_json(const Message& message);
 
 struct ToolChoice {
   enum class Kind : uint8_t { kAuto, kNone, kRequired, kNamed };
@@ -62,6 +65,12 @@ struct Conversation {
   static Conversation from_json(std::string_view text);
   // Appends a plain message. Error kInvalidArgument: not UTF-8.
   void add(Role role, std::string_view text);
+  void add_tool_result(std::string_view call_id, std::string_view text);
+  // Appends a message or a list of messages. On an error nothing is added.
+  void append_json(std::string_view text);
+
+  // What from_json reads back: an object with messages and whatever else there is.
+  Json to_json() const;
 
   // The reasoning mode that thinking and reasoning_effort ask for; none when the request has neither.
   std::optional<ReasoningMode> requested_mode(Profile profile) const;

@@ -20,6 +20,7 @@ class Utf8Stream {
   void push(std::string_view bytes, std::string& out);
   // Appends the rest: bytes of an unfinished character become U+FFFD.
   void flush(std::string& out);
+  bool empty() const { return pending_.empty(); }  // no character is unfinished
 
  private:
   std::string pending_;

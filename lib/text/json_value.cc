@@ -41,6 +41,13 @@ std::string python_float(double x) {
 
 void dump_string(const std::string& s, std::string& out) {
   out.push_back('"');
+  json_escape(s, out);
+  out.push_back('"');
+}
+
+}  // namespace
+
+void json_escape(std::string_view s, std::string& out) {
   for (const char c : s) {
     switch (c) {
       case '"': out += "\\\""; break;
@@ -58,10 +65,7 @@ void dump_string(const std::string& s, std::string& out) {
         }
     }
   }
-  out.push_back('"');
 }
-
-}  // namespace
 
 Json Json::string(std::string text) {
   Json j;

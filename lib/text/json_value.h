@@ -59,6 +59,10 @@ class Json {
   std::vector<std::string> keys_;
 };
 
+// Appends what stands between the quotes of the JSON string for `s`. Texts escaped one after the other make up the
+// whole one's escape.
+void json_escape(std::string_view s, std::string& out);
+
 // "a string", "null", "an object" ...: for messages.
 const char* json_kind_name(Json::Kind kind);
 

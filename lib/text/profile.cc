@@ -62,6 +62,12 @@ ReasoningMode default_mode(Profile profile) {
 
 ReasoningMode default_thinking_mode(Profile) { return ReasoningMode::kHigh; }
 
+uint64_t default_max_tokens(Profile profile, ReasoningMode mode) {
+  if (profile == Profile::kPreview) return 0;
+  if (mode == ReasoningMode::kMax) return 128 * 1024;
+  return thinks(mode) ? 64 * 1024 : 8 * 1024;
+}
+
 void check_mode(Profile profile, ReasoningMode mode) {
   if (has_mode(profile, mode)) return;
   fail(Status::kUnsupported, "profile {} has no reasoning mode {} (it has {})", profile_name(profile), mode_name(mode),

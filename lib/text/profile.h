@@ -31,6 +31,9 @@ void check_mode(Profile profile, ReasoningMode mode);
 // The text that follows BOS, "" for most modes.
 std::string_view effort_text(Profile profile, ReasoningMode mode);
 
+// Tokens that a turn may have when nobody says how many; 0: the profile has no limit of its own.
+uint64_t default_max_tokens(Profile profile, ReasoningMode mode);
+
 // Tokens of room for output that mode max is advised to have; less is worth a warning.
 inline constexpr int64_t kMaxModeOutputAdvice = 384 * 1024;
 

@@ -132,24 +132,30 @@ void write_call(PieceList& out, const ToolCall& call, Profile profile) {
   out.protocol(protocol::kInvokeEnd);
 }
 
-void write_answer(PieceList& out, const Message& message, Profile profile) {
-  out.text(message.content);
-  if (message.calls.empty()) return;
+void write_calls(PieceList& out, const std::vector<ToolCall>& calls, Profile profile) {
+  if (calls.empty()) return;
   out.protocol(protocol::kToolCallsBegin);
-  for (size_t i = 0; i < message.calls.size(); ++i) {
+  for (size_t i = 0; i < calls.size(); ++i) {
     if (i != 0) out.text("\n");
-    write_call(out, message.calls[i], profile);
+    write_call(out, calls[i], profile);
   }
   out.protocol(protocol::kToolCallsEnd);
 }
 
+void write_answer(PieceList& out, const Message& message, Profile profile) {
+  out.text(message.content);
+  write_calls(out, message.calls, profile);
+  out.text(message.malformed);
+}
+
 class Renderer {
  public:
-  Renderer(const Conversation& conversation, Profile profile, ReasoningMode mode)
+  Renderer(const Conversation& conversation, const ToolChoice& choice, Profile profile, ReasoningMode mode)
       : conversation_(conversation),
+        choice_(choice),
         profile_(profile),
         mode_(mode),
-        turns_(prepare_turns(conversation, profile, mode)) {}
+        turns_(prepare_turns(conversation, choice, profile, mode)) {}
 
   Prompt run() {
     if (turns_.list.empty()) fail(Status::kInvalidArgument, "messages: expected at least one message");
@@ -163,6 +169,7 @@ class Renderer {
       write_transition(i);
     }
     force_tool_call();
+    list_demands();
     warn();
     prompt_.starts_in_reasoning = prompt_.awaits_answer && ends_with(protocol::kThink);
     prompt_.pieces = std::move(out_.list);
@@ -205,8 +212,8 @@ class Renderer {
   void write_assistant(size_t i, const Message& message) {
     const bool after_task = i > 0 && !turns_.list[i - 1].task.empty();
     if (thinks(mode_) && !after_task && turns_.keeps_reasoning(i)) {
-      if (message.ids.has_value()) {
-        out_.ids(message.ids->reasoning, message.reasoning);
+      if (message.ids.has_value() && message.ids->reasoning.has_value()) {
+        out_.ids(*message.ids->reasoning, message.reasoning);
       } else {
         out_.text(message.reasoning);
       }
@@ -255,19 +262,18 @@ class Renderer {
   }
 
   void force_tool_call() {
-    const ToolChoice& choice = conversation_.tool_choice;
-    if (choice.kind != ToolChoice::Kind::kRequired && choice.kind != ToolChoice::Kind::kNamed) return;
+    if (choice_.kind != ToolChoice::Kind::kRequired && choice_.kind != ToolChoice::Kind::kNamed) return;
     bool known = false, any = false;
     for (const PromptTurn& turn : turns_.list) {
       for (const Json* tool : turn.tools) {
         any = true;
-        known = known || tool->find("name")->text() == choice.name;
+        known = known || tool->find("name")->text() == choice_.name;
       }
     }
     if (!any) fail(Status::kInvalidArgument, "tool_choice: a call is required, but there are no tools");
-    if (choice.kind == ToolChoice::Kind::kNamed && !known) {
+    if (choice_.kind == ToolChoice::Kind::kNamed && !known) {
       fail(Status::kInvalidArgument, "tool_choice.function.name: no tool is named \"{}\"",
-           utf8_sanitize(std::string_view(choice.name).substr(0, 60)));
+           utf8_sanitize(std::string_view(choice_.name).substr(0, 60)));
     }
     if (thinks(mode_)) {
       fail(Status::kInvalidArgument, "tool_choice: a call can be required in reasoning mode none only, not in {}",
@@ -278,7 +284,14 @@ class Renderer {
     }
     out_.protocol(protocol::kToolCallsBegin);
     prompt_.starts_in_tool_calls = true;
-    if (choice.kind == ToolChoice::Kind::kNamed) prompt_.forced_tool = choice.name;
+    if (choice_.kind == ToolChoice::Kind::kNamed) prompt_.forced_tool = choice_.name;
+  }
+
+  void list_demands() {
+    for (const PromptTurn& turn : turns_.list) {
+      for (const Json* tool : turn.tools) prompt_.tools.push_back(*tool);
+      if (turn.response_format != nullptr) prompt_.response_format = *turn.response_format;
+    }
   }
 
   // The vendor refuses json_object when nothing says "json": the model then tends to write blanks without end.
@@ -298,6 +311,7 @@ class Renderer {
   }
 
   const Conversation& conversation_;
+  const ToolChoice& choice_;
   const Profile profile_;
   const ReasoningMode mode_;
   const PromptTurns turns_;
@@ -331,7 +345,8 @@ Prompt render(const Conversation& conversation, const RenderOptions& options) {
   const ReasoningMode mode =
       options.mode.value_or(conversation.requested_mode(options.profile).value_or(default_mode(options.profile)));
   check_mode(options.profile, mode);
-  return Renderer(conversation, options.profile, mode).run();
+  const ToolChoice& choice = options.tool_choice ? *options.tool_choice : conversation.tool_choice;
+  return Renderer(conversation, choice, options.profile, mode).run();
 }
 
 }  // namespace dsv4

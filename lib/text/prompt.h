@@ -16,7 +16,9 @@ namespace dsv4 {
 
 struct RenderOptions {
   Profile profile = Profile::kPreview;
-  std::optional<ReasoningMode> mode;  // unset: what the conversation asks for, else the profile's default
+  std::optional<ReasoningMode> mode =
+      std::nullopt;  // unset: what the conversation asks for, else the profile's default
+  std::optional<ToolChoice> tool_choice = std::nullopt;  // unset: the conversation's
 };
 
 struct PromptPiece {
@@ -39,7 +41,10 @@ struct Prompt {
   bool starts_in_reasoning = false;   // after <think>
   bool starts_in_tool_calls = false;  // tool_choice required: inside the tool_calls block
   std::string forced_tool;            // tool_choice names this function
-  std::vector<std::string> warnings;  // for the host; nothing was changed because of them
+  // What the answer has to do with, as far as the prompt shows it.
+  std::vector<Json> tools;              // the function objects
+  std::optional<Json> response_format;  // OpenAI's, or a bare schema; of several the last
+  std::vector<std::string> warnings;    // for the host; nothing was changed because of them
 
   std::string text() const;
   // Appends the ids. Error kUnsupported: a control token that the tokenizer lacks, by name.

@@ -125,9 +125,10 @@ ptrdiff_t find_last_user(const std::vector<PromptTurn>& turns) {
 
 }  // namespace
 
-PromptTurns prepare_turns(const Conversation& conversation, Profile profile, ReasoningMode mode) {
+PromptTurns prepare_turns(const Conversation& conversation, const ToolChoice& choice, Profile profile,
+                          ReasoningMode mode) {
   PromptTurns out;
-  const bool with_tools = conversation.tool_choice.kind != ToolChoice::Kind::kNone;
+  const bool with_tools = choice.kind != ToolChoice::Kind::kNone;
   std::vector<PromptTurn>& turns = out.list;
   turns = Merger(with_tools).run(conversation.messages);
   if (turns.empty()) return out;

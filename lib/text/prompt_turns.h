@@ -29,6 +29,7 @@ struct PromptTurns {
 };
 
 // The conversation must outlive the result.
-PromptTurns prepare_turns(const Conversation& conversation, Profile profile, ReasoningMode mode);
+PromptTurns prepare_turns(const Conversation& conversation, const ToolChoice& choice, Profile profile,
+                          ReasoningMode mode);
 
 }  // namespace dsv4

@@ -1,12 +1,5 @@
-// The model's output as typed events, token by token (spec: prompt.md, "Reading the model's output"): reasoning text up
-// to </think>, then content, until EOS or a stop string. Text comes in deltas of whole UTF-8 characters, as soon as it
-// is certain; control tokens never show as text. Deltas put together do not depend on token borders.
-//
-// Tool calls: a block passes through as content, with the text form of ｜DSML｜, so that nothing the model said is
-// lost; hosts that want calls parse that text. ｜DSML｜ is the one control token whose text is emitted.
-//
-// Layers, for what is to come: token -> (control | text) in push; control tokens change the phase in control(); text
-// goes through Utf8Stream, then, in content, StopMatcher; emit() is the only place that makes events.
+// A turn's output into typed events, token by token or as text: the marker knows what a control token is, the parser
+// what it means (output_parser.h).
 #pragma once
 
 #include <cstdint>
@@ -14,57 +7,44 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/text/detokenizer.h"
-#include "lib/text/stop_matcher.h"
-#include "lib/text/tokenizer.h"
+#include "lib/text/marked_text.h"
+#include "lib/text/output_parser.h"
 
 namespace dsv4 {
 
-// The values are those of DSV4_DONE_* in include/dsv4.h.
-enum class EndReason : int32_t { kNone = 0, kStop = 1, kStopString = 2, kLength = 3, kHost = 4, kCancelled = 5 };
-
-struct StreamEvent {
-  enum class Type : uint8_t {
-    kReasoning,     // text
-    kReasoningEnd,  // </think> was met
-    kContent,       // text
-    kEnd            // reason; the last event
-  };
-  Type type = Type::kContent;
-  std::string text;
-  EndReason reason = EndReason::kNone;
-};
-
+// Tokens. The tokenizer must outlive it.
 class StreamParser {
  public:
-  // starts_in_reasoning: the prompt ends with <think>. Stop strings count in content only, never in the reasoning.
-  // The tokenizer must outlive the parser. Error kInvalidArgument: a stop string that is empty or not UTF-8.
-  StreamParser(const Tokenizer& tokenizer, bool starts_in_reasoning, std::vector<std::string> stops);
+  // Error kInvalidArgument: a stop string that is empty or not UTF-8.
+  StreamParser(const Tokenizer& tokenizer, const OutputParserOptions& options) : marker_(tokenizer), parser_(options) {}
 
   // Appends the events of one more token. After the end, nothing happens.
   void push(int32_t id, std::vector<StreamEvent>& out);
-  // The stream ends from outside (length, host, cancelled): what was held back, then kEnd. Nothing after an end.
+  // The stream ends from outside: see OutputParser::finish.
   void finish(EndReason reason, std::vector<StreamEvent>& out);
 
-  bool stopped() const { return stopped_; }  // EOS, a stop string, or finish: kEnd was emitted
-  bool in_reasoning() const { return in_reasoning_; }
-  EndReason reason() const { return reason_; }
+  bool stopped() const { return parser_.stopped(); }
+  EndReason reason() const { return parser_.reason(); }
+  bool in_reasoning() const { return parser_.in_reasoning(); }
+  bool mid_character() const { return marker_.mid_character(); }
 
  private:
-  void control(int32_t id, std::vector<StreamEvent>& out);
-  void text(std::string_view whole, std::vector<StreamEvent>& out);
-  void emit(std::string&& delta, std::vector<StreamEvent>& out);
-  void end(EndReason reason, std::vector<StreamEvent>& out);
+  TokenMarker marker_;
+  OutputParser parser_;
+};
 
-  const Tokenizer& tokenizer_;
-  const int32_t eos_;
-  const int32_t think_end_;
-  const int32_t dsml_;
-  bool in_reasoning_;
-  bool stopped_ = false;
-  EndReason reason_ = EndReason::kNone;
-  Utf8Stream utf8_;
-  StopMatcher stops_;
+// Text, in which control tokens are spelled out.
+class TextStreamParser {
+ public:
+  explicit TextStreamParser(const OutputParserOptions& options) : parser_(options) {}
+
+  void push(std::string_view bytes, std::vector<StreamEvent>& out);
+  void finish(EndReason reason, std::vector<StreamEvent>& out);
+  bool stopped() const { return parser_.stopped(); }
+
+ private:
+  TextMarker marker_;
+  OutputParser parser_;
 };
 
 }  // namespace dsv4

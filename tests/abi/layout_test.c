@@ -112,7 +112,7 @@ FIELD(dsv4_eval_options, draft_logits, 16, 8);
 FIELD(dsv4_eval_options, progress, 24, 8);
 FIELD(dsv4_eval_options, progress_user, 32, 8);
 
-SIZE(dsv4_generate_stats, 72);
+SIZE(dsv4_generate_stats, 96);
 FIELD(dsv4_generate_stats, struct_size, 0, 8);
 FIELD(dsv4_generate_stats, prompt_tokens, 8, 8);
 FIELD(dsv4_generate_stats, reused_tokens, 16, 8);
@@ -123,8 +123,33 @@ FIELD(dsv4_generate_stats, decode_seconds, 48, 8);
 FIELD(dsv4_generate_stats, seed, 56, 8);
 FIELD(dsv4_generate_stats, reasoning, 64, 4);
 FIELD(dsv4_generate_stats, reason, 68, 4);
+FIELD(dsv4_generate_stats, tool_calls, 72, 8);
+FIELD(dsv4_generate_stats, max_tokens, 80, 8);
+FIELD(dsv4_generate_stats, reasoning_closed, 88, 4);
+FIELD(dsv4_generate_stats, reserved0, 92, 4);
 
-SIZE(dsv4_event, 56);
+SIZE(dsv4_tool_call, 48);
+FIELD(dsv4_tool_call, struct_size, 0, 8);
+FIELD(dsv4_tool_call, index, 8, 8);
+FIELD(dsv4_tool_call, id, 16, 8);
+FIELD(dsv4_tool_call, name, 24, 8);
+FIELD(dsv4_tool_call, arguments, 32, 8);
+FIELD(dsv4_tool_call, arguments_length, 40, 8);
+
+SIZE(dsv4_token_logprob, 16);
+FIELD(dsv4_token_logprob, token, 0, 4);
+FIELD(dsv4_token_logprob, reserved0, 4, 4);
+FIELD(dsv4_token_logprob, logprob, 8, 8);
+
+SIZE(dsv4_token_info, 40);
+FIELD(dsv4_token_info, struct_size, 0, 8);
+FIELD(dsv4_token_info, token, 8, 4);
+FIELD(dsv4_token_info, forced, 12, 4);
+FIELD(dsv4_token_info, logprob, 16, 8);
+FIELD(dsv4_token_info, top, 24, 8);
+FIELD(dsv4_token_info, top_count, 32, 8);
+
+SIZE(dsv4_event, 72);
 FIELD(dsv4_event, struct_size, 0, 8);
 FIELD(dsv4_event, type, 8, 4);
 FIELD(dsv4_event, reason, 12, 4);
@@ -133,8 +158,14 @@ FIELD(dsv4_event, text_length, 24, 8);
 FIELD(dsv4_event, done, 32, 8);
 FIELD(dsv4_event, total, 40, 8);
 FIELD(dsv4_event, stats, 48, 8);
+FIELD(dsv4_event, call, 56, 8);
+FIELD(dsv4_event, token, 64, 8);
 
-SIZE(dsv4_generate_options, 72);
+SIZE(dsv4_logit_bias, 8);
+FIELD(dsv4_logit_bias, token, 0, 4);
+FIELD(dsv4_logit_bias, bias, 4, 4);
+
+SIZE(dsv4_generate_options, 176);
 FIELD(dsv4_generate_options, struct_size, 0, 8);
 FIELD(dsv4_generate_options, reasoning, 8, 4);
 FIELD(dsv4_generate_options, top_k, 12, 4);
@@ -145,6 +176,28 @@ FIELD(dsv4_generate_options, seed, 40, 8);
 FIELD(dsv4_generate_options, max_tokens, 48, 8);
 FIELD(dsv4_generate_options, stop, 56, 8);
 FIELD(dsv4_generate_options, stop_count, 64, 8);
+FIELD(dsv4_generate_options, reasoning_budget, 72, 8);
+FIELD(dsv4_generate_options, repetition_penalty, 80, 8);
+FIELD(dsv4_generate_options, presence_penalty, 88, 8);
+FIELD(dsv4_generate_options, frequency_penalty, 96, 8);
+FIELD(dsv4_generate_options, penalty_window, 104, 8);
+FIELD(dsv4_generate_options, logit_bias, 112, 8);
+FIELD(dsv4_generate_options, logit_bias_count, 120, 8);
+FIELD(dsv4_generate_options, logits, 128, 8);
+FIELD(dsv4_generate_options, logits_user, 136, 8);
+FIELD(dsv4_generate_options, token_events, 144, 4);
+FIELD(dsv4_generate_options, top_logprobs, 148, 4);
+FIELD(dsv4_generate_options, tool_choice, 152, 4);
+FIELD(dsv4_generate_options, grammar_kind, 156, 4);
+FIELD(dsv4_generate_options, tool_name, 160, 8);
+FIELD(dsv4_generate_options, grammar, 168, 8);
+
+SIZE(dsv4_parser_options, 32);
+FIELD(dsv4_parser_options, struct_size, 0, 8);
+FIELD(dsv4_parser_options, start, 8, 4);
+FIELD(dsv4_parser_options, reserved0, 12, 4);
+FIELD(dsv4_parser_options, stop, 16, 8);
+FIELD(dsv4_parser_options, stop_count, 24, 8);
 
 VALUE(DSV4_OK, 0);
 VALUE(DSV4_E_INVALID_ARGUMENT, 1);
@@ -195,6 +248,11 @@ VALUE(DSV4_EVENT_REASONING, 2);
 VALUE(DSV4_EVENT_CONTENT, 3);
 VALUE(DSV4_EVENT_WARNING, 4);
 VALUE(DSV4_EVENT_DONE, 5);
+VALUE(DSV4_EVENT_TOOL_CALL_BEGIN, 6);
+VALUE(DSV4_EVENT_TOOL_ARGUMENTS, 7);
+VALUE(DSV4_EVENT_TOOL_CALL, 8);
+VALUE(DSV4_EVENT_MALFORMED, 9);
+VALUE(DSV4_EVENT_TOKEN, 10);
 
 VALUE(DSV4_DONE_NONE, 0);
 VALUE(DSV4_DONE_STOP, 1);
@@ -202,11 +260,28 @@ VALUE(DSV4_DONE_STOP_STRING, 2);
 VALUE(DSV4_DONE_LENGTH, 3);
 VALUE(DSV4_DONE_HOST, 4);
 VALUE(DSV4_DONE_CANCELLED, 5);
+VALUE(DSV4_DONE_TOOL_CALLS, 6);
+VALUE(DSV4_DONE_MALFORMED, 7);
 
 VALUE(DSV4_CONTINUE, 0);
 VALUE(DSV4_STOP, 1);
 VALUE(DSV4_CANCEL, 2);
 
+VALUE(DSV4_TOOL_CHOICE_DEFAULT, 0);
+VALUE(DSV4_TOOL_CHOICE_AUTO, 1);
+VALUE(DSV4_TOOL_CHOICE_NONE, 2);
+VALUE(DSV4_TOOL_CHOICE_REQUIRED, 3);
+VALUE(DSV4_TOOL_CHOICE_NAMED, 4);
+
+VALUE(DSV4_GRAMMAR_NONE, 0);
+VALUE(DSV4_GRAMMAR_JSON, 1);
+VALUE(DSV4_GRAMMAR_JSON_SCHEMA, 2);
+VALUE(DSV4_GRAMMAR_EBNF, 3);
+VALUE(DSV4_GRAMMAR_REGEX, 4);
+
+VALUE(DSV4_START_CONTENT, 0);
+VALUE(DSV4_START_REASONING, 1);
+VALUE(DSV4_START_TOOL_CALLS, 2);
 
 static int failures = 0;
 #define CHECK(condition)                                                \
@@ -255,6 +330,7 @@ int main(void) {
   CHECK_INIT(dsv4_session_options, DSV4_SESSION_OPTIONS_INIT);
   CHECK_INIT(dsv4_eval_options, DSV4_EVAL_OPTIONS_INIT);
   CHECK_INIT(dsv4_generate_options, DSV4_GENERATE_OPTIONS_INIT);
+  CHECK_INIT(dsv4_parser_options, DSV4_PARSER_OPTIONS_INIT);
   printf("layout of %d-bit: %d failures\n", (int)(8 * sizeof(void *)), failures);
   return failures != 0;
 }

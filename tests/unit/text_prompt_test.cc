@@ -322,7 +322,7 @@ TEST_CASE("the model's own tokens stand for its text") {
   c.add(Role::kUser, "q");
   c.add(Role::kAssistant, "answer");
   c.messages.back().reasoning = "why";
-  c.messages.back().ids = TurnIds{{500, 501}, {502, 503}};
+  c.messages.back().ids = TurnIds{std::vector<int32_t>{500, 501}, {502, 503}};
   std::vector<int32_t> ids;
   const Prompt prompt = render(c, {kNew, kLow});
   prompt.encode(real_tokenizer(), ids);

@@ -39,6 +39,7 @@ Result collect(const std::vector<StreamEvent>& events) {
         ++r.ends;
         r.reason = e.reason;
         break;
+      default: r.content += "[call]"; break;  // text_output_test.cc looks into these
     }
   }
   return r;
@@ -46,7 +47,10 @@ Result collect(const std::vector<StreamEvent>& events) {
 
 Result parse(const std::vector<int32_t>& ids, bool reasoning, std::vector<std::string> stops = {},
              EndReason reason = EndReason::kLength) {
-  StreamParser parser(real_tokenizer(), reasoning, std::move(stops));
+  OutputParserOptions options;
+  options.start = reasoning ? OutputStart::kReasoning : OutputStart::kContent;
+  options.stops = std::move(stops);
+  StreamParser parser(real_tokenizer(), options);
   std::vector<StreamEvent> events;
   for (const int32_t id : ids) parser.push(id, events);
   parser.finish(reason, events);
@@ -136,12 +140,6 @@ TEST_CASE("control tokens never show as text, spelled-out ones do") {
   CHECK(parse(tokens("x</think>y"), false) == Result{"", "xy", 1, 0, EndReason::kLength});
   const std::string spelled = "a<｜User｜>b</think>c";
   CHECK(parse(encode(real_tokenizer(), spelled), true) == Result{spelled, "", 1, 0, EndReason::kLength});
-  // A call block passes through whole until calls have events of their own.
-  const std::string block =
-      "Let me.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" "
-      "string=\"true\">x</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
-  CHECK(parse(tokens("r</think>" + block + "<｜end▁of▁sentence｜>"), true) ==
-        Result{"r", block, 1, 1, EndReason::kStop});
 }
 
 TEST_CASE("stop strings") {
@@ -158,10 +156,11 @@ TEST_CASE("stop strings") {
   CHECK(parse(tokens("a stop b</think>c stop d"), true, {"stop"}) ==
         Result{"a stop b", "c ", 1, 1, EndReason::kStopString});
   CHECK(parse(tokens("a st</think>op"), true, {"stop"}) == Result{"a st", "op", 1, 1, EndReason::kLength});
-  check_error(Status::kInvalidArgument, "stop string 1: empty", [] {
-    StreamParser(real_tokenizer(), false, {"a", ""});
-  });
-  check_error(Status::kInvalidArgument, "not valid UTF-8", [] { StreamParser(real_tokenizer(), false, {"\xff"}); });
+  const auto make = [](std::vector<std::string> stops) {
+    return StreamParser(real_tokenizer(), {OutputStart::kContent, std::move(stops)});
+  };
+  check_error(Status::kInvalidArgument, "stop string 1: empty", [&] { make({"a", ""}); });
+  check_error(Status::kInvalidArgument, "not valid UTF-8", [&] { make({"\xff"}); });
 }
 
 TEST_CASE("text is held back only while a stop string may still come") {
@@ -199,7 +198,7 @@ TEST_CASE("any cut of the same text gives the same result") {
 }
 
 TEST_CASE("nothing follows the end") {
-  StreamParser parser(real_tokenizer(), false, {"b"});
+  StreamParser parser(real_tokenizer(), {OutputStart::kContent, {"b"}});
   std::vector<StreamEvent> events;
   for (const int32_t id : tokens("a b c")) parser.push(id, events);
   parser.finish(EndReason::kLength, events);
