@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lib/text/constraint.h"
 #include "tests/support/api_session.h"
 
 using namespace dsv4::api_test;
@@ -478,4 +479,137 @@ TEST_CASE("the parser's handle: text in any cut, tokens, messages, misuse") {
   o.start = 3;
   dsv4_parser* none = nullptr;
   CHECK(dsv4_parser_create(nullptr, &o, nullptr, nullptr, &none, nullptr) == DSV4_E_INVALID_ARGUMENT);
+}
+
+TEST_CASE("a build without grammars says so") {
+  if (dsv4::ConstraintCompiler::available()) return;
+  SessionHandle s(model().get);
+  s.say("Hello!");
+  dsv4_generate_options o = greedy();
+  o.grammar_kind = DSV4_GRAMMAR_JSON;
+  Answer a;
+  Failure f;
+  CHECK(ask(s, a, o, nullptr, &f.error) == DSV4_E_UNSUPPORTED);
+  CHECK(a.prefill == 0);
+}
+
+TEST_CASE("a required call, a named one, and what cannot be asked for") {
+  if (!dsv4::ConstraintCompiler::available()) return;
+  const auto ask_for = [](int32_t choice, const char* name, Answer& a, dsv4_error** error = nullptr,
+                          int32_t reasoning = DSV4_REASONING_NONE) {
+    SessionHandle s(model().get);
+    const ConversationHandle c(request({{{"role", "user"}, {"content", "Hello!"}}}, true));
+    REQUIRE(dsv4_session_set_conversation(s.get, c.get, nullptr) == DSV4_OK);
+    dsv4_generate_options o = greedy(reasoning);
+    o.tool_choice = choice;
+    o.tool_name = name;
+    const dsv4_status status = ask(s, a, o, nullptr, error);
+    if (status == DSV4_OK) {
+      // What the library wrote for the model is part of the kept tokens: the next turn goes on from them.
+      REQUIRE(a.calls.size() == 1);
+      const std::string id = a.calls[0].id;
+      REQUIRE(dsv4_session_append_tool_result(s.get, id.c_str(), "{}", 2, nullptr) == DSV4_OK);
+      const std::vector<int32_t> before = s.tokens();
+      Answer next;
+      REQUIRE(ask(s, next, greedy(DSV4_REASONING_NONE)) == DSV4_OK);
+      const std::vector<int32_t> after = s.tokens();
+      CHECK(std::equal(before.begin(), before.end(), after.begin()));
+      check_exact(s, DSV4_REASONING_NONE);
+    }
+    return status;
+  };
+  Answer required;
+  REQUIRE(ask_for(DSV4_TOOL_CHOICE_REQUIRED, nullptr, required) == DSV4_OK);
+  CHECK(required.reason == DSV4_DONE_TOOL_CALLS);
+  Answer named;
+  REQUIRE(ask_for(DSV4_TOOL_CHOICE_NAMED, "get_time", named) == DSV4_OK);
+  CHECK(named.reason == DSV4_DONE_TOOL_CALLS);
+  CHECK(named.calls[0].name == "get_time");
+  const json arguments = json::parse(named.calls[0].arguments);
+  CHECK(arguments.size() == 1);
+  CHECK(arguments["city"].is_string());
+  Answer none;
+  Failure f;
+  CHECK(ask_for(DSV4_TOOL_CHOICE_NAMED, "get_money", none, &f.error) == DSV4_E_INVALID_ARGUMENT);
+  CHECK(f.text().find("get_money") != std::string::npos);
+  dsv4_error_release(&f.error);
+  CHECK(ask_for(DSV4_TOOL_CHOICE_REQUIRED, nullptr, none, &f.error, DSV4_REASONING_HIGH) == DSV4_E_INVALID_ARGUMENT);
+  CHECK(none.done == 0);
+}
+
+TEST_CASE("answers keep to a schema, a grammar, a regular expression; thinking stays free") {
+  if (!dsv4::ConstraintCompiler::available()) return;
+  const auto answer = [](const json& req, dsv4_generate_options o, Answer& a, dsv4_error** error = nullptr) {
+    SessionHandle s(model().get);
+    const ConversationHandle c(req);
+    REQUIRE(dsv4_session_set_conversation(s.get, c.get, nullptr) == DSV4_OK);
+    const dsv4_status status = ask(s, a, o, nullptr, error);
+    if (status == DSV4_OK && a.reason == DSV4_DONE_STOP) check_exact(s, o.reasoning);
+    return status;
+  };
+  const json schema = json::parse(R"({"type": "object", "properties": {"sum": {"type": "integer", "minimum": 0,
+      "maximum": 999}, "kind": {"enum": ["small", "large"]}}, "required": ["sum", "kind"], "additionalProperties": false})");
+  json question = request({{{"role", "user"}, {"content", "What is 12+34?"}}}, false);
+  question["response_format"] = {{"type", "json_schema"}, {"json_schema", {{"name", "sum"}, {"schema", schema}}}};
+  for (const int32_t mode : {DSV4_REASONING_NONE, DSV4_REASONING_HIGH}) {
+    Answer a;
+    REQUIRE(answer(question, greedy(mode), a) == DSV4_OK);
+    CHECK(a.reason == DSV4_DONE_STOP);
+    const json value = json::parse(a.content);
+    CHECK(value.size() == 2);
+    CHECK(value["sum"].is_number_integer());
+    CHECK((value["kind"] == "small" || value["kind"] == "large"));
+    CHECK(a.reasoning.empty() == (mode == DSV4_REASONING_NONE));
+  }
+  // With tools beside it the model may still call one.
+  json with_tools = request({{{"role", "user"}, {"content", "What is the weather in Paris?"}}}, true);
+  with_tools["response_format"] = {{"type", "json_object"}};
+  Answer free;
+  REQUIRE(answer(with_tools, greedy(DSV4_REASONING_NONE), free) == DSV4_OK);
+  if (free.reason == DSV4_DONE_TOOL_CALLS) {
+    CHECK(free.content.empty());
+  } else if (free.reason == DSV4_DONE_STOP) {
+    CHECK(json::parse(free.content).is_object());
+  }
+  const json hello = request({{{"role", "user"}, {"content", "Hello!"}}}, false);
+  dsv4_generate_options o = greedy(DSV4_REASONING_NONE);
+  o.grammar_kind = DSV4_GRAMMAR_REGEX;
+  o.grammar = "(yes|no), [0-9]{3}";
+  Answer regex;
+  REQUIRE(answer(hello, o, regex) == DSV4_OK);
+  CHECK((regex.content.size() == 8 || regex.content.size() == 7));
+  CHECK((regex.content.starts_with("yes, ") || regex.content.starts_with("no, ")));
+  o.grammar_kind = DSV4_GRAMMAR_EBNF;
+  o.grammar = "root ::= \"<\" [a-c]+ \">\"";
+  o.max_tokens = 20;
+  Answer ebnf;
+  REQUIRE(answer(hello, o, ebnf) == DSV4_OK);
+  CHECK(ebnf.content.starts_with("<"));
+  CHECK(ebnf.content.find_first_not_of("<abc>") == std::string::npos);
+  o.grammar_kind = DSV4_GRAMMAR_JSON;
+  o.grammar = nullptr;
+  o.max_tokens = 300;
+  o.temperature = 1.5;
+  o.seed = 5;
+  Answer object;
+  REQUIRE(answer(hello, o, object) == DSV4_OK);
+  CHECK(object.content.starts_with("{"));
+  // Refused when the request is made: nothing is evaluated, nothing is said.
+  Failure f;
+  Answer none;
+  const auto refused = [&](int32_t kind, const char* grammar, dsv4_status status, const char* word) {
+    dsv4_error_release(&f.error);
+    dsv4_generate_options wrong = greedy(DSV4_REASONING_NONE);
+    wrong.grammar_kind = kind;
+    wrong.grammar = grammar;
+    CHECK(answer(hello, wrong, none, &f.error) == status);
+    CHECK_MESSAGE(f.text().find(word) != std::string::npos, f.text());
+    CHECK(none.done == 0);
+    CHECK(none.prefill == 0);
+  };
+  refused(DSV4_GRAMMAR_JSON_SCHEMA, R"({"type": "object", "unevaluatedProperties": false})", DSV4_E_UNSUPPORTED,
+          "unevaluatedProperties");
+  refused(DSV4_GRAMMAR_JSON_SCHEMA, R"({"type": 5})", DSV4_E_INVALID_ARGUMENT, "type");
+  refused(DSV4_GRAMMAR_REGEX, "(a", DSV4_E_INVALID_ARGUMENT, "");
+  refused(DSV4_GRAMMAR_EBNF, "rot ::= \"a\"", DSV4_E_INVALID_ARGUMENT, "root");
 }
