@@ -15,7 +15,7 @@ sh cmake/bootstrap.sh
 say "Building (the first time takes minutes)"
 mkdir -p build
 cmake --preset release >build/demo-configure.log 2>&1 || { cat build/demo-configure.log >&2; exit 1; }
-cmake --build --preset release --target dsv4_cli --target hello
+cmake --build --preset release --target dsv4_cli --target hello --target tools --target json
 
 say "The bundled model: a real DeepSeek-V4 in the published checkpoint format, very small"
 $dsv4 info $model | sed -n '1,/^weights/p'
@@ -55,11 +55,19 @@ say "The same library from one page of C (samples/hello.c)"
 printf '\n$ hello %s "Who are you?"\n' $model
 build/release/bin/hello $model "Who are you?"
 
+say "Tools: the model asks, the program answers, the model goes on (samples/tools.c)"
+printf '\n$ tools %s\n' $model
+build/release/bin/tools $model
+
+say "An answer that keeps to a JSON schema (samples/json.c)"
+printf '\n$ json %s\n' $model
+build/release/bin/json $model
+
 cat <<TEXT
 
 == Now you
   $dsv4 chat $model --temperature 0
-talks to it; \`$dsv4 chat --help\` lists what else there is. The model is tiny: it greets, adds numbers of two digits,
-remembers facts, repeats words and calls two tools, and nothing more ($model/README.md). A real checkpoint,
-a folder with config.json, tokenizer.json and *.safetensors as published, goes in its place.
+talks to it; /help there lists the commands, \`$dsv4 chat --help\` the options. The model is tiny: it greets, adds
+numbers of two digits, remembers facts, repeats words and calls two tools, and nothing more ($model/README.md). A real
+checkpoint, a folder with config.json, tokenizer.json and *.safetensors as published, goes in its place.
 TEXT

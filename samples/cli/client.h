@@ -34,11 +34,13 @@ struct Release {
   void operator()(dsv4_model* model) const { dsv4_model_release(&model); }
   void operator()(dsv4_session* session) const { dsv4_session_release(&session); }
   void operator()(dsv4_conversation* conversation) const { dsv4_conversation_release(&conversation); }
+  void operator()(dsv4_parser* parser) const { dsv4_parser_release(&parser); }
   void operator()(dsv4_error* error) const { dsv4_error_release(&error); }
 };
 using Model = std::unique_ptr<dsv4_model, Release>;
 using Session = std::unique_ptr<dsv4_session, Release>;
 using Conversation = std::unique_ptr<dsv4_conversation, Release>;
+using Parser = std::unique_ptr<dsv4_parser, Release>;
 
 [[noreturn]] void throw_failure(dsv4_status status, const dsv4_error* error);
 
@@ -49,6 +51,18 @@ void check(Call&& call) {
   const dsv4_status status = std::forward<Call>(call)(&error);
   const std::unique_ptr<dsv4_error, Release> owner(error);
   if (status != DSV4_OK) throw_failure(status, error);
+}
+
+// What a call that fills the caller's array has to give, asked for its size first:
+//   fetch<std::string>([&](char* text, size_t capacity, size_t* length, dsv4_error** error) { return dsv4_render(...);
+//   })
+template <class Array, class Call>
+Array fetch(Call&& call) {
+  size_t count = 0;
+  check([&](dsv4_error** error) { return call(nullptr, 0, &count, error); });
+  Array out(count, typename Array::value_type{});
+  check([&](dsv4_error** error) { return call(out.data(), out.size(), &count, error); });
+  return out;
 }
 
 dsv4_model_info model_info(const dsv4_model* model);

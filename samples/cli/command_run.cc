@@ -7,32 +7,13 @@
 #include "commands.h"
 #include "model_flags.h"
 #include "options.h"
-#include "terminal.h"
+#include "turn_flags.h"
 
 namespace cli {
-namespace {
-
-void add_message(dsv4_conversation* conversation, int32_t role, const std::string& text) {
-  check([&](dsv4_error** error) { return dsv4_conversation_add(conversation, role, text.data(), text.size(), error); });
-}
-
-Conversation empty_conversation() {
-  dsv4_conversation* conversation = nullptr;
-  check([&](dsv4_error** error) { return dsv4_conversation_create(&conversation, error); });
-  return Conversation(conversation);
-}
-
-Conversation build_conversation(const TurnFlags& turn, const std::optional<std::string>& prompt) {
-  Conversation conversation = turn.messages ? load_conversation(*turn.messages) : empty_conversation();
-  if (turn.system) add_message(conversation.get(), DSV4_ROLE_SYSTEM, *turn.system);
-  if (prompt) add_message(conversation.get(), DSV4_ROLE_USER, *prompt);
-  return conversation;
-}
-
-}  // namespace
 
 void command_run(const Arguments& arguments) {
   ModelFlags model_flags;
+  StartFlags start;
   TurnFlags turn;
   std::optional<std::string> prompt;
   Options options("run", "MODEL [\"prompt\"] [options]",
@@ -41,20 +22,25 @@ void command_run(const Arguments& arguments) {
                   "file, and may be missing: the file's last message is then answered.");
   options.required("MODEL", model_flags.folder);
   options.optional("prompt", prompt);
-  add_turn_flags(options, model_flags, turn);
+  add_turn_flags(options, model_flags, start, turn);
   if (!options.parse(arguments)) return;
-  if (turn.system && turn.messages) throw UsageError("--system goes into the file of --messages");
 
   // The input first: what is wrong with it should not have to wait for a large checkpoint.
-  if (prompt ? *prompt == "-" : !turn.messages) prompt = read_standard_input();
-  const Conversation conversation = build_conversation(turn, prompt);
+  if (prompt ? *prompt == "-" : !start.messages) prompt = read_standard_input();
+  const Conversation conversation = start_conversation(start);
+  if (prompt) {
+    check([&](dsv4_error** error) {
+      return dsv4_conversation_add(conversation.get(), DSV4_ROLE_USER, prompt->data(), prompt->size(), error);
+    });
+  }
 
   const Model model = open_model(model_flags);
   dsv4_session_options session_options = DSV4_SESSION_OPTIONS_INIT;
-  session_options.context = turn.context;
+  session_options.context = start.context;
   const Session session = create_session(model.get(), session_options);
   check([&](dsv4_error** error) { return dsv4_session_set_conversation(session.get(), conversation.get(), error); });
-  if (answer(session.get(), turn).reason == DSV4_DONE_CANCELLED) throw Failure(DSV4_E_CANCELLED, "interrupted");
+  const dsv4_generate_stats stats = answer(model.get(), session.get(), turn);
+  if (stats.reason == DSV4_DONE_CANCELLED) throw Failure(DSV4_E_CANCELLED, "interrupted");
 }
 
 }  // namespace cli

@@ -14,6 +14,7 @@ void command_run(const Arguments& arguments);
 void command_info(const Arguments& arguments);
 void command_tokenize(const Arguments& arguments);
 void command_render(const Arguments& arguments);
+void command_parse(const Arguments& arguments);
 void command_logits(const Arguments& arguments);
 void command_bench(const Arguments& arguments);
 

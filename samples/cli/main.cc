@@ -29,6 +29,7 @@ constexpr Command kCommands[] = {
     {"info", "what a checkpoint is and what it takes", command_info},
     {"tokenize", "token ids of a text", command_tokenize},
     {"render", "the exact prompt text of a conversation", command_render},
+    {"parse", "a model's raw output as one JSON object", command_parse},
     {"logits", "logits of every position of a token sequence, to a file", command_logits},
     {"bench", "decode and prefill speed, beside what memory can deliver", command_bench},
 };
@@ -43,7 +44,8 @@ void print_help() {
       "MODEL is a checkpoint folder in the published layout: config.json, tokenizer.json, *.safetensors.\n\n"
       "Exit codes: 0 done; 2 wrong usage; 10 + n an error with status n of dsv4.h, for example\n"
       "  11 invalid argument, 12 unsupported, 13 not found, 14 input/output, 15 corrupt file, 17 out of memory,\n"
-      "  21 context full, 22 cancelled, 23 internal error. Ctrl-C ends gently; a second one at once, with 130.\n");
+      "  21 context full, 22 cancelled, 23 internal error. Ctrl-C ends gently; a second one at once, with 130.\n"
+      "  In a chat Ctrl-C ends the answer and, twice at the prompt, the chat.\n");
 }
 
 void print_version() {

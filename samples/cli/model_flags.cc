@@ -31,25 +31,6 @@ void add_think_flag(Options& options, int32_t& reasoning) {
                  kReasoningChoices, reasoning);
 }
 
-void add_turn_flags(Options& options, ModelFlags& model, TurnFlags& turn) {
-  add_think_flag(options, turn.reasoning);
-  options.flag("--show-thinking", "print the reasoning too", turn.show_thinking);
-  options.text("--system", "TEXT", "system prompt", turn.system);
-  options.text("--messages", "FILE.json",
-               "conversation so far: a list of messages in OpenAI's shape, or an object with `messages` and `tools`",
-               turn.messages);
-  options.real("--temperature", "X", "0: greedy (default 1)", 0, 100, turn.temperature);
-  options.real("--top-p", "X", "nucleus sampling (default 1: off)", 0, 1, turn.top_p);
-  options.integer("--seed", "N", "the same seed gives the same answer (default 0: a fresh one)", 0, UINT64_MAX,
-                  turn.seed);
-  options.integer("--max-tokens", "N", "end the answer after N tokens (default 0: as the context allows)", 0,
-                  UINT64_MAX, turn.max_tokens);
-  options.integer("--context", "N", "tokens the session can hold (default 0: 8192 or the model's limit)", 0, UINT64_MAX,
-                  turn.context);
-  add_profile_flag(options, model);
-  add_machine_flags(options, model);
-}
-
 static int32_t on_opening(void* user, uint64_t done, uint64_t total) {
   static_cast<Progress*>(user)->update(done, total);
   return interrupts() > 0;
@@ -91,19 +72,6 @@ Model open_synthetic_model(const std::string& shape, int32_t layers, const Model
   return open_with_progress(flags, [&](const dsv4_model_options& options, dsv4_model** model, dsv4_error** error) {
     return dsv4_model_open_synthetic(shape.c_str(), layers, kSeed, &options, model, error);
   });
-}
-
-Conversation load_conversation(const std::string& path) {
-  const std::string json = read_file(path);
-  dsv4_conversation* conversation = nullptr;
-  try {
-    check([&](dsv4_error** error) {
-      return dsv4_conversation_from_json(json.data(), json.size(), &conversation, error);
-    });
-  } catch (const Failure& failure) {
-    throw Failure(failure.status(), path + ": " + failure.what());
-  }
-  return Conversation(conversation);
 }
 
 }  // namespace cli

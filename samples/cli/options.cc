@@ -41,23 +41,23 @@ double parse_real(const std::string& name, const std::string& text, double low, 
 }
 
 // Prints `text` from `column` on, where the cursor stands, breaking lines between words.
-void print_wrapped(const std::string& text, size_t column) {
+void print_wrapped(std::FILE* file, const std::string& text, size_t column) {
   size_t at = column;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find_first_of(" \n", begin), text.size());
     if (at > column && at + 1 + (end - begin) > kHelpWidth) {
-      std::printf("\n%*s", static_cast<int>(column), "");
+      std::fprintf(file, "\n%*s", static_cast<int>(column), "");
       at = column;
     }
-    std::printf("%s%.*s", at > column ? " " : "", static_cast<int>(end - begin), text.data() + begin);
+    std::fprintf(file, "%s%.*s", at > column ? " " : "", static_cast<int>(end - begin), text.data() + begin);
     at += end - begin + (at > column ? 1 : 0);
     if (end < text.size() && text[end] == '\n') {
-      std::printf("\n%*s", static_cast<int>(column), "");
+      std::fprintf(file, "\n%*s", static_cast<int>(column), "");
       at = column;
     }
     begin = end + 1;
   }
-  std::printf("\n");
+  std::fprintf(file, "\n");
 }
 
 std::string joined_names(const Options::Choices& choices) {
@@ -122,6 +122,23 @@ void Options::choice(const std::string& name, const std::string& help, const Cho
                       }});
 }
 
+void Options::action(const std::string& name, const std::string& value, const std::string& help,
+                     std::function<void(const std::string&)> set) {
+  options_.push_back({name, value, help, std::move(set)});
+}
+
+bool Options::has(const std::string& name) const {
+  return std::any_of(options_.begin(), options_.end(), [&](const Option& option) { return option.name == name; });
+}
+
+void Options::apply(const std::string& name, const std::string& value) const {
+  const Option& option = find(name);
+  if (option.value.empty() && !value.empty()) throw UsageError(name + " takes no value");
+  if (value.empty() && !option.value.empty() && option.value.front() != '[')
+    throw UsageError(name + " needs a value (" + option.value + ")");
+  option.set(value);
+}
+
 const Options::Option& Options::find(const std::string& name) const {
   for (const Option& option : options_)
     if (option.name == name) return option;
@@ -172,19 +189,23 @@ bool Options::parse(const std::vector<std::string>& arguments) {
   return true;
 }
 
-void Options::print_help() const {
-  std::printf("Usage: dsv4 %s %s\n\n", command_.c_str(), usage_.c_str());
-  print_wrapped(about_, 0);
-  std::printf("\nOptions\n");
+void Options::print_table(std::FILE* file) const {
   for (const Option& option : options_) {
     std::string head = "  " + option.name + (option.value.empty() ? "" : " " + option.value);
     if (head.size() + 2 > kHelpColumn)
       head += "\n" + std::string(kHelpColumn, ' ');
     else
       head.resize(kHelpColumn, ' ');
-    std::printf("%s", head.c_str());
-    print_wrapped(option.help, kHelpColumn);
+    std::fputs(head.c_str(), file);
+    print_wrapped(file, option.help, kHelpColumn);
   }
+}
+
+void Options::print_help() const {
+  std::printf("Usage: dsv4 %s %s\n\n", command_.c_str(), usage_.c_str());
+  print_wrapped(stdout, about_, 0);
+  std::printf("\nOptions\n");
+  print_table(stdout);
   std::printf("%-*sthis text\n", static_cast<int>(kHelpColumn), "  --help");
 }
 

@@ -1,8 +1,10 @@
 // The command line of one command: a table of its flags that parses the arguments and writes --help.
 // `--name VALUE` and `--name=VALUE` are the same; `--` ends the flags; `-` is an ordinary argument.
+// The same table serves what is typed in a chat, "/name VALUE", by apply().
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <optional>
 #include <stdexcept>
@@ -39,6 +41,14 @@ class Options {
   void real(const std::string& name, const std::string& value, const std::string& help, double low, double high,
             double& out);
   void choice(const std::string& name, const std::string& help, const Choices& choices, int32_t& out);
+  // Whatever else a value can mean. `value` in brackets may be missing; empty: there is none.
+  void action(const std::string& name, const std::string& value, const std::string& help,
+              std::function<void(const std::string&)> set);
+
+  bool has(const std::string& name) const;
+  // One option by its name. Throws UsageError.
+  void apply(const std::string& name, const std::string& value) const;
+  void print_table(std::FILE* file) const;
 
   // False where --help was asked for, and has been printed. Throws UsageError.
   bool parse(const std::vector<std::string>& arguments);

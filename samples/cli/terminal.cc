@@ -2,14 +2,19 @@
 #include "terminal.h"
 
 #include <atomic>
+#include <cerrno>
 #include <cinttypes>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
+#include <utility>
 
 #ifdef _WIN32
 #include <io.h>
 #else
+#include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 #endif
 
@@ -17,12 +22,17 @@ namespace cli {
 namespace {
 
 std::atomic<int> interrupt_count{0};
+std::atomic<int> interrupts_allowed{1};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler touches it");
 
 #ifdef _WIN32
 bool is_terminal(std::FILE* stream) { return _isatty(_fileno(stream)) != 0; }
 #else
 bool is_terminal(std::FILE* stream) { return isatty(fileno(stream)) != 0; }
+
+// The handler writes a byte into it, read_line waits for it: a signal that comes just before the wait, or to another
+// thread, ends the wait all the same.
+int wake_pipe[2] = {-1, -1};
 #endif
 
 extern "C" void on_interrupt(int signal) {
@@ -30,8 +40,11 @@ extern "C" void on_interrupt(int signal) {
   std::signal(signal, on_interrupt);  // Windows resets the handler
 #else
   (void)signal;
+  const int error = errno;
+  (void)!write(wake_pipe[1], "", 1);
+  errno = error;
 #endif
-  if (interrupt_count.fetch_add(1) > 0) std::_Exit(130);
+  if (interrupt_count.fetch_add(1) >= interrupts_allowed.load()) std::_Exit(130);
 }
 
 }  // namespace
@@ -40,11 +53,18 @@ bool stdin_is_terminal() { return is_terminal(stdin); }
 bool stdout_is_terminal() { return is_terminal(stdout); }
 bool stderr_is_terminal() { return is_terminal(stderr); }
 
+bool stdout_has_colours() {
+  const char* const no_color = std::getenv("NO_COLOR");
+  return stdout_is_terminal() && (no_color == nullptr || *no_color == '\0');
+}
+
 void handle_signals() {
 #ifdef _WIN32
   std::signal(SIGINT, on_interrupt);
 #else
   std::signal(SIGPIPE, SIG_IGN);
+  if (pipe(wake_pipe) == 0)
+    for (const int end : wake_pipe) fcntl(end, F_SETFL, O_NONBLOCK);
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   action.sa_flags = 0;  // no SA_RESTART: a read from the terminal must come back
@@ -54,15 +74,54 @@ void handle_signals() {
 }
 
 int interrupts() { return interrupt_count.load(); }
+void allow_interrupts(int count) { interrupts_allowed.store(count); }
+
+#ifdef _WIN32
 void clear_interrupts() { interrupt_count.store(0); }
 
 std::optional<std::string> read_line() {
   std::string line;
   int c = 0;
   while ((c = std::getc(stdin)) != EOF && c != '\n') line.push_back(static_cast<char>(c));
+  if (c == EOF && interrupts() > 0) std::clearerr(stdin);
   if (interrupts() > 0 || (c == EOF && line.empty())) return std::nullopt;
   return line;
 }
+#else
+void clear_interrupts() {
+  char bytes[64];
+  while (read(wake_pipe[0], bytes, sizeof bytes) > 0) {
+  }
+  interrupt_count.store(0);
+}
+
+std::optional<std::string> read_line() {
+  static std::string ahead;  // read, and not asked for yet
+  size_t end = 0;
+  while ((end = ahead.find('\n')) == std::string::npos) {
+    pollfd ready[] = {{STDIN_FILENO, POLLIN, 0}, {wake_pipe[0], POLLIN, 0}};
+    const int changed = poll(ready, std::size(ready), -1);
+    if (interrupts() > 0) {
+      ahead.clear();
+      return std::nullopt;
+    }
+    if (changed < 0) continue;  // another signal
+    char bytes[4096];
+    const ssize_t count = read(STDIN_FILENO, bytes, sizeof bytes);
+    if (count < 0 && errno == EINTR) continue;
+    if (count > 0) {
+      ahead.append(bytes, static_cast<size_t>(count));
+    } else if (ahead.empty()) {
+      return std::nullopt;
+    } else {
+      return std::exchange(ahead, "");
+    }
+  }
+  std::string line = ahead.substr(0, end);
+  ahead.erase(0, end + 1);
+  return line;
+}
+#endif
 
 bool Progress::is_due() {
   static const bool wanted = stderr_is_terminal();

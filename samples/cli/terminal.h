@@ -17,14 +17,16 @@ namespace cli {
 bool stdin_is_terminal();
 bool stdout_is_terminal();
 bool stderr_is_terminal();
+bool stdout_has_colours();  // a terminal, and its owner has not set NO_COLOR
 
 // A broken pipe becomes a failed write. Ctrl-C is counted; a second one, before clear_interrupts(), ends the process
-// with exit code 130 whatever it is doing.
+// with exit code 130 whatever it is doing. A program that people talk to allows more.
 void handle_signals();
+void allow_interrupts(int count);
 int interrupts();
 void clear_interrupts();
 
-// One line of standard input without its newline; nothing at its end or on Ctrl-C.
+// One line of standard input without its newline; nothing at its end or on Ctrl-C. Reads ahead: nobody else may read it.
 std::optional<std::string> read_line();
 
 // "dsv4: opening: 1200 of 69187 tensors", on standard error, rewritten in place: only on a terminal, and only once it

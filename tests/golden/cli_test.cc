@@ -1,12 +1,7 @@
 // The program dsv4 from outside, as a script meets it: exit codes, one line per error, exact outputs, files.
-// DSV4_PROGRAM and DSV4_HELLO are the built programs; they are started through sh, by `exec`, so that a signal would
-// show in the wait status.
-
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -18,57 +13,15 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/golden/samples_program.h"
 #include "tests/support/folder_writer.h"
 #include "tests/support/golden_file.h"
 
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
 
-const std::string kTiny = DSV4_SOURCE_DIR "/samples/models/tiny";
 const std::string kMicro = DSV4_TEST_DATA "/golden/micro";
-constexpr int kSignal = 1000;  // + the signal that ended a program
-
-std::string quoted(const std::string& word) {
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
-std::string command_line(const std::string& program, const Words& arguments) {
-  std::string line = quoted(program);
-  for (const std::string& argument : arguments) line += " " + quoted(argument);
-  return line;
-}
-
-int run_shell(const std::string& script) {
-  const int status = std::system(script.c_str());
-  return WIFSIGNALED(status) ? kSignal + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-struct Ran {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Ran run_program(const std::string& program, const Words& arguments, const std::string& input = "") {
-  const TempFolder folder;
-  write_text(folder.file("in"), input);
-  Ran ran;
-  ran.code = run_shell("exec " + command_line(program, arguments) + " <" + quoted(folder.file("in")) + " >" +
-                       quoted(folder.file("out")) + " 2>" + quoted(folder.file("err")));
-  ran.out = read_text(folder.file("out"));
-  ran.err = read_text(folder.file("err"));
-  return ran;
-}
-
-Ran dsv4_program(const Words& arguments, const std::string& input = "") {
-  return run_program(DSV4_PROGRAM, arguments, input);
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // One line on standard error that begins with "dsv4: ", and nothing on standard output.
 void check_one_line(const Ran& ran) {
@@ -152,15 +105,42 @@ std::vector<int> parse_ids(const std::string& line) {
 TEST_CASE("--help of the program and of every command names what there is") {
   const Ran all = dsv4_program({"--help"});
   CHECK(all.code == 0);
-  const std::vector<std::string> turn = {"--think",   "--profile",     "--backend",  "--threads",
-                                         "--context", "--temperature", "--top-p",    "--seed",
-                                         "--system",  "--max-tokens",  "--messages", "--show-thinking"};
+  const std::vector<std::string> turn = {"--think",
+                                         "--profile",
+                                         "--backend",
+                                         "--threads",
+                                         "--context",
+                                         "--temperature",
+                                         "--top-p",
+                                         "--top-k",
+                                         "--min-p",
+                                         "--seed",
+                                         "--system",
+                                         "--max-tokens",
+                                         "--messages",
+                                         "--show-thinking",
+                                         "--no-color",
+                                         "--tools",
+                                         "--tool-choice",
+                                         "--reasoning-budget",
+                                         "--repetition-penalty",
+                                         "--presence-penalty",
+                                         "--logit-bias",
+                                         "--frequency-penalty",
+                                         "--penalty-window",
+                                         "--logprobs",
+                                         "--stop",
+                                         "--json",
+                                         "--json-schema",
+                                         "--grammar",
+                                         "--regex"};
   const std::vector<std::pair<std::string, std::vector<std::string>>> commands = {
       {"chat", turn},
       {"run", turn},
       {"info", {"--profile"}},
       {"tokenize", {"--file", "--special"}},
-      {"render", {"--think", "--profile"}},
+      {"render", {"--think", "--profile", "--tools", "--tool-choice", "--ids", "--json"}},
+      {"parse", {"--think", "--profile", "--split", "--start-in-calls"}},
       {"logits", {"--ids", "--out", "--chunk", "--draft"}},
       {"bench", {"--shape", "--layers", "--context", "--prompt", "--tokens", "--threads", "--backend", "--json"}}};
   for (const auto& entry : commands) {
@@ -201,6 +181,18 @@ TEST_CASE("a wrong command line is exit code 2 and a line that names it") {
       {{"run", kTiny, "--threads", "1000000"}, "--threads"},
       {{"run", kTiny, "--show-thinking=yes"}, "--show-thinking"},
       {{"run", kTiny, "--system", "a", "--messages", "b"}, "--system"},
+      {{"chat", kTiny, "--system", "a", "--messages", "b"}, "--system"},
+      {{"run", kTiny, "--logit-bias", "5"}, "--logit-bias"},
+      {{"run", kTiny, "--logit-bias", "5:inf"}, "--logit-bias"},
+      {{"run", kTiny, "--logit-bias", "-5:1"}, "--logit-bias"},
+      {{"run", kTiny, "--logprobs", "21"}, "--logprobs"},
+      {{"run", kTiny, "--presence-penalty", "2.5"}, "--presence-penalty"},
+      {{"run", kTiny, "--json", "--regex", "a"}, "--regex"},
+      {{"parse"}, "FILE"},
+      {{"parse", "-", "--split", "0"}, "--split"},
+      {{"parse", "-", "--profile", "auto"}, "auto"},
+      {{"parse", "-", "--think", "high", "--start-in-calls"}, "--start-in-calls"},
+      {{"render", kTiny, "f", "--ids", "--json"}, "--ids"},
       {{"tokenize", kTiny, "text", "--file", "f"}, "--file"},
       {{"render", kTiny}, "FILE.json"},
       {{"logits", kMicro, "--out", "o"}, "--ids"},
@@ -272,6 +264,11 @@ TEST_CASE("errors of the library are one line and exit code 10 + status") {
       {{"run", kTiny, "--messages", folder.file("bad.json")}, "DSV4_E_INVALID_ARGUMENT", 11, "bad.json"},
       {{"run", kTiny, "--messages", folder.file("wrong.json")}, "DSV4_E_INVALID_ARGUMENT", 11, "content"},
       {{"run", kTiny, "--messages", folder.file("answered.json")}, "DSV4_E_INVALID_ARGUMENT", 11, "answer"},
+      {{"run", kTiny, "Hello", "--tools", folder.file("wrong.json")}, "DSV4_E_INVALID_ARGUMENT", 11, "function"},
+      {{"run", kTiny, "Hello", "--tools", folder.file("nowhere")}, "DSV4_E_NOT_FOUND", 13, "nowhere"},
+      {{"run", kTiny, "Hello", "--json-schema", folder.file("nowhere")}, "DSV4_E_NOT_FOUND", 13, "nowhere"},
+      {{"parse", folder.file("nowhere")}, "DSV4_E_NOT_FOUND", 13, "nowhere"},
+      {{"parse", folder.file("wrong.json"), "--think", "low"}, "DSV4_E_UNSUPPORTED", 12, "low"},
       {{"render", kTiny, folder.file("nowhere")}, "DSV4_E_NOT_FOUND", 13, "nowhere"},
       {{"logits", kMicro, "--ids", folder.file("bad-ids"), "--out", out}, "DSV4_E_INVALID_ARGUMENT", 11, "'five'"},
       {{"logits", kMicro, "--ids", folder.file("no-ids"), "--out", out}, "DSV4_E_INVALID_ARGUMENT", 11, "no-ids"},
