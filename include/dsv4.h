@@ -297,8 +297,12 @@ typedef struct dsv4_session_options {
   uint64_t context;      /* tokens it can hold; 0: the smaller of the model's limit and 8192 */
   uint32_t flags;        /* DSV4_SESSION_* */
   int32_t prefill_chunk; /* tokens evaluated at once; 0: max_step_rows of the model */
+  /* Places inside the session to which it can go back without evaluating everything again; 0: 8, -1: none. Each takes
+   * the bytes of the window and of unfinished groups, for Flash 4.5 to 15 MB, as long as host_memory_limit has room. */
+  int32_t checkpoints;
+  int32_t reserved0;
 } dsv4_session_options;
-#define DSV4_SESSION_OPTIONS_INIT {sizeof(dsv4_session_options), 0, 0, 0}
+#define DSV4_SESSION_OPTIONS_INIT {sizeof(dsv4_session_options), 0, 0, 0, 0, 0}
 DSV4_API void dsv4_session_options_init(dsv4_session_options *options, size_t struct_size);
 
 /* Errors: INVALID_ARGUMENT (context over the model's limit), OUT_OF_MEMORY_HOST (memory, or host_memory_limit). */
@@ -327,6 +331,15 @@ DSV4_API dsv4_status dsv4_session_conversation(dsv4_session *session, dsv4_conve
  * vocabulary). */
 DSV4_API dsv4_status dsv4_session_append_tokens(dsv4_session *session, const int32_t *ids, size_t count,
                                                 dsv4_error **error);
+/* Makes the timeline exactly these ids: what it holds already of their beginning stays, the rest waits. Errors as
+ * append_tokens; then nothing has changed. */
+DSV4_API dsv4_status dsv4_session_sync_tokens(dsv4_session *session, const int32_t *ids, size_t count,
+                                              dsv4_error **error);
+/* By tokens: forgets all from `position` on. Exact, however far back: up to 16 tokens for nothing, further by evaluating
+ * again from the nearest checkpoint, when the next evaluation comes. */
+DSV4_API dsv4_status dsv4_session_rewind(dsv4_session *session, uint64_t position, dsv4_error **error);
+/* An independent session at the same place, with a copy of the state. Errors: OUT_OF_MEMORY_HOST. */
+DSV4_API dsv4_status dsv4_session_fork(dsv4_session *session, dsv4_session **fork, dsv4_error **error);
 DSV4_API dsv4_status dsv4_session_clear(dsv4_session *session, dsv4_error **error);
 
 /* The token ids of the timeline so far. */
@@ -339,6 +352,8 @@ typedef struct dsv4_session_info {
   uint64_t evaluated;   /* of them, reflected in the state */
   uint64_t context;
   uint64_t state_bytes; /* memory of its state */
+  uint64_t checkpoints; /* how many it has now */
+  uint64_t checkpoint_bytes;
 } dsv4_session_info;
 DSV4_API dsv4_status dsv4_session_info_get(dsv4_session *session, dsv4_session_info *info, dsv4_error **error);
 

@@ -25,6 +25,7 @@ struct dsv4_conversation {
 
 struct dsv4_session {
   dsv4_session(std::shared_ptr<dsv4::Engine> e, const dsv4::SessionOptions& options) : session(std::move(e), options) {}
+  explicit dsv4_session(const dsv4::Session& other) : session(other) {}
   dsv4::Session session;
 };
 

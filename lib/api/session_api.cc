@@ -1,5 +1,8 @@
 // dsv4.h, section "session".
 
+#include <algorithm>
+#include <cstdint>
+
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
 
@@ -45,6 +48,10 @@ dsv4_status dsv4_session_create(dsv4_model* model, const dsv4_session_options* o
     own.context = static_cast<int64_t>(o.context);
     own.chunk = o.prefill_chunk;
     own.draft = (o.flags & DSV4_SESSION_DRAFT) != 0;
+    if (o.checkpoints < -1) {
+      fail(Status::kInvalidArgument, "session options: checkpoints {}: -1 or more expected", o.checkpoints);
+    }
+    if (o.checkpoints != 0) own.checkpoints = std::max(o.checkpoints, 0);
     *session = new dsv4_session(model->engine, own);
   });
 }
@@ -105,6 +112,29 @@ dsv4_status dsv4_session_append_tokens(dsv4_session* session, const int32_t* ids
   });
 }
 
+dsv4_status dsv4_session_sync_tokens(dsv4_session* session, const int32_t* ids, size_t count, dsv4_error** error) {
+  return api::guard(error, [&] {
+    const Session::Use use(session_of(session));
+    if (count != 0) api::required(ids, "ids");
+    session->session.sync_tokens({ids, count});
+  });
+}
+
+dsv4_status dsv4_session_rewind(dsv4_session* session, uint64_t position, dsv4_error** error) {
+  return api::guard(error, [&] {
+    const Session::Use use(session_of(session));
+    session->session.rewind(static_cast<int64_t>(std::min<uint64_t>(position, INT64_MAX)));
+  });
+}
+
+dsv4_status dsv4_session_fork(dsv4_session* session, dsv4_session** fork, dsv4_error** error) {
+  return api::guard(error, [&] {
+    const Session::Use use(session_of(session));
+    api::required(fork, "fork");
+    *fork = new dsv4_session(session->session);
+  });
+}
+
 dsv4_status dsv4_session_clear(dsv4_session* session, dsv4_error** error) {
   return api::guard(error, [&] {
     const Session::Use use(session_of(session));
@@ -129,6 +159,8 @@ dsv4_status dsv4_session_info_get(dsv4_session* session, dsv4_session_info* info
     out.evaluated = static_cast<uint64_t>(t.evaluated());
     out.context = static_cast<uint64_t>(t.context());
     out.state_bytes = t.state_bytes();
+    out.checkpoints = static_cast<uint64_t>(t.checkpoints().count());
+    out.checkpoint_bytes = t.checkpoints().bytes();
     api::write_info(info, out, "info");
   });
 }

@@ -76,7 +76,9 @@ struct StateShape {
   int64_t carry = 0;     // width of the residual row kept for the draft head (m * hidden), 0 without one
 };
 
-enum class StateRows { kWindow, kCompressed, kIndex };
+// The kinds of rows that a state consists of. Those of kTail and kIndexTail are the raw F32 k and z of tokens from which
+// unfinished groups will be completed, by position; kCarry is the residual row of a position (BF16), of no layer.
+enum class StateRows { kWindow, kCompressed, kIndex, kTail, kIndexTail, kCarry };
 
 // The state of one sequence: rows in the model's own format. Positions are the only bookkeeping: which window slots,
 // compressed rows and unfinished groups are live follows from the position of a step's first row. A step that was not
@@ -86,8 +88,11 @@ class SequenceState {
  public:
   virtual ~SequenceState() = default;
   virtual size_t bytes() const = 0;
-  // Copies rows in their packed format (lib/base/kv_row.h) to host memory. kWindow: `first` is a position.
+  // Rows to and from host memory, packed (lib/base/kv_row.h). kCompressed and kIndex go by entry,
+  // the rest by position. Which rows a sequence of so many positions consists of: lib/backend/state_parts.h. Rows that
+  // are brought in belong to committed positions: the next step begins behind them, and none of them is taken back.
   virtual void export_rows(int layer, StateRows which, int64_t first, int64_t count, uint8_t* out) const = 0;
+  virtual void import_rows(int layer, StateRows which, int64_t first, int64_t count, const uint8_t* in) = 0;
 };
 constexpr int64_t kRollback = 16;
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "lib/backend/state_parts.h"
 #include "lib/base/error.h"
 
 namespace dsv4 {
@@ -15,8 +16,8 @@ constexpr size_t kTooMany = SIZE_MAX / 2;  // bytes: no allocation is that large
 
 size_t aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
-int64_t tail_span(int ratio) { return ratio == 4 ? 2 * ratio : ratio; }  // CSA pools the previous group too
-int64_t tail_width(int ratio, int64_t dim) { return ratio == 4 ? 2 * dim : dim; }
+int64_t tail_span(int ratio) { return overlaps(ratio) ? 2 * ratio : ratio; }
+int64_t tail_width(int ratio, int64_t dim) { return overlaps(ratio) ? 2 * dim : dim; }
 
 constexpr int64_t kCarrySpan = 1;  // the draft head looks at the row before
 
@@ -136,15 +137,33 @@ HostState::HostState(const StateShape& shape) {
 
 HostState::~HostState() { std::free(memory_); }
 
-void HostState::export_rows(int l, StateRows which, int64_t first, int64_t count, uint8_t* out) const {
+const uint8_t* HostState::row(int l, StateRows which, int64_t at) const {
+  if (which == StateRows::kCarry) return carry_.row(at);
   const HostLayer& s = layer(l);
-  for (int64_t i = first; i < first + count; ++i) {
-    const uint8_t* row = which == StateRows::kWindow       ? s.window_row(i)
-                         : which == StateRows::kCompressed ? s.compressed_row(i)
-                                                           : s.index_row(i);
-    const int64_t bytes = which == StateRows::kIndex ? s.index.bytes() : s.kv.bytes();
-    std::memcpy(out, row, static_cast<size_t>(bytes));
-    out += bytes;
+  switch (which) {
+    case StateRows::kWindow: return s.window_row(at);
+    case StateRows::kCompressed: return s.compressed_row(at);
+    case StateRows::kIndex: return s.index_row(at);
+    case StateRows::kTail: return s.tail.row(at);
+    default: return s.index_tail.row(at);
+  }
+}
+
+size_t HostState::row_bytes(int l, StateRows which) const {
+  if (which == StateRows::kCarry) return static_cast<size_t>(carry_width_) * 2;
+  return dsv4::row_bytes(layer(l).shape, which);
+}
+
+void HostState::export_rows(int l, StateRows which, int64_t first, int64_t count, uint8_t* out) const {
+  const size_t bytes = row_bytes(l, which);
+  for (int64_t i = first; i < first + count; ++i, out += bytes) std::memcpy(out, row(l, which, i), bytes);
+}
+
+void HostState::import_rows(int l, StateRows which, int64_t first, int64_t count, const uint8_t* in) {
+  const size_t bytes = row_bytes(l, which);
+  // The rows lie in this object's own memory, whatever const the way there has.
+  for (int64_t i = first; i < first + count; ++i, in += bytes) {
+    std::memcpy(const_cast<uint8_t*>(row(l, which, i)), in, bytes);
   }
 }
 

@@ -54,6 +54,7 @@ class Tail {
   // Row of a position before the step.
   const float* k(int64_t position) const { return reinterpret_cast<const float*>(rows_.row(position)); }
   const float* z(int64_t position) const { return k(position) + width_; }
+  const uint8_t* row(int64_t position) const { return rows_.row(position); }
   // Takes the step's rows: position .. position + rows - 1. Call after the groups they finish have been read.
   void store(int64_t position, const Mat& k, const Mat& z);
   void commit() { rows_.commit(); }
@@ -88,6 +89,7 @@ class HostState final : public SequenceState {
 
   size_t bytes() const override { return bytes_; }
   void export_rows(int layer, StateRows which, int64_t first, int64_t count, uint8_t* out) const override;
+  void import_rows(int layer, StateRows which, int64_t first, int64_t count, const uint8_t* in) override;
 
   HostLayer& layer(int i) { return layers_[static_cast<size_t>(i)]; }
   const HostLayer& layer(int i) const { return layers_[static_cast<size_t>(i)]; }
@@ -98,6 +100,9 @@ class HostState final : public SequenceState {
   void commit();
 
  private:
+  const uint8_t* row(int layer, StateRows which, int64_t at) const;
+  size_t row_bytes(int layer, StateRows which) const;
+
   std::vector<HostLayer> layers_;
   uint8_t* memory_ = nullptr;
   size_t bytes_ = 0;

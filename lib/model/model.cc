@@ -160,6 +160,22 @@ void Model::evaluate(std::span<const Chunk> chunks, const std::atomic<bool>* can
   backend_->synchronize();
 }
 
+void Model::export_state(const SequenceState& state, std::span<const StatePart> parts, uint8_t* out) {
+  std::lock_guard lock(mutex_);
+  for (const StatePart& p : parts) {
+    state.export_rows(p.layer, p.rows, p.first, p.count, out);
+    out += p.bytes();
+  }
+}
+
+void Model::import_state(SequenceState& state, std::span<const StatePart> parts, const uint8_t* in) {
+  std::lock_guard lock(mutex_);
+  for (const StatePart& p : parts) {
+    state.import_rows(p.layer, p.rows, p.first, p.count, in);
+    in += p.bytes();
+  }
+}
+
 uint64_t Model::token_weight_bytes() const {
   const Config& c = config();
   uint64_t bytes = static_cast<uint64_t>(checkpoint_->get(TensorRole::kHead, -1).bytes);

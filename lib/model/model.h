@@ -8,6 +8,7 @@
 #include <span>
 
 #include "lib/backend/backend.h"
+#include "lib/backend/state_parts.h"
 #include "lib/checkpoint/checkpoint.h"
 #include "lib/model/step.h"
 #include "lib/model/weights.h"
@@ -43,6 +44,10 @@ class Model {
   // Evaluates one step and commits it. Together the chunks have 1 to max_rows() tokens. If it throws (kCancelled, a
   // backend's failure), no state has changed.
   void evaluate(std::span<const Chunk> chunks, const std::atomic<bool>* cancel);
+
+  // Rows of a state to and from host memory, part after part (lib/backend/state_parts.h), between steps.
+  void export_state(const SequenceState& state, std::span<const StatePart> parts, uint8_t* out);
+  void import_state(SequenceState& state, std::span<const StatePart> parts, const uint8_t* in);
 
   uint64_t token_weight_bytes() const;  // read to decode one token without the draft head
 

@@ -21,12 +21,6 @@ SessionOptions checked(const Engine& engine, SessionOptions options) {
   return options;
 }
 
-uint64_t state_bytes(const Engine& engine, const SessionOptions& options) {
-  const Model& model = *engine.model;
-  return model.backend().state_bytes(
-      Model::state_shape(model.config(), options.context, model.max_rows(), options.draft));
-}
-
 bool same_calls(const std::vector<ToolCall>& a, const std::vector<ToolCall>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const ToolCall& x, const ToolCall& y) {
     return x.name == y.name && x.arguments == y.arguments;
@@ -51,9 +45,17 @@ void adopt_ids(const std::vector<Message>& own, std::vector<Message>& given) {
 }  // namespace
 
 Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options)
-    : engine_(std::move(engine)),
-      share_(*engine_, state_bytes(*engine_, checked(*engine_, options))),
-      timeline_(*engine_->model, checked(*engine_, options)) {}
+    : engine_(std::move(engine)), timeline_(engine_, checked(*engine_, options)) {}
+
+Session::Session(const Session& other)
+    : engine_(other.engine_), timeline_(other.timeline_), conversation_(other.conversation_), drive_(other.drive_) {}
+
+void Session::rewind(int64_t position) {
+  if (drive_ == Drive::kMessages) {
+    fail(Status::kInvalidArgument, "this session is driven by messages: give it the shorter conversation instead");
+  }
+  timeline_.rewind_to(position);
+}
 
 Session::Use::Use(Session& session) : session_(session) {
   bool idle = false;
@@ -104,6 +106,12 @@ void Session::set_conversation(Conversation conversation) {
 void Session::append_tokens(std::span<const int32_t> ids) {
   need_drive(Drive::kTokens);
   timeline_.append(ids);
+  drive_ = Drive::kTokens;
+}
+
+void Session::sync_tokens(std::span<const int32_t> ids) {
+  need_drive(Drive::kTokens);
+  timeline_.assign(ids);
   drive_ = Drive::kTokens;
 }
 

@@ -76,6 +76,9 @@ using EventSink = std::function<HostAnswer(const GenerateEvent&)>;
 class Session {
  public:
   Session(std::shared_ptr<Engine> engine, const SessionOptions& options);
+  // A fork: an independent session at the same place. Error kOutOfMemoryHost.
+  Session(const Session& other);
+  Session& operator=(const Session&) = delete;
 
   // Exclusive use for the length of one call. Error kBusy.
   class Use {
@@ -96,6 +99,8 @@ class Session {
   void set_conversation(Conversation conversation);
   void append_tokens(std::span<const int32_t> ids);
   void clear();
+  void rewind(int64_t position);  // tokens only
+  void sync_tokens(std::span<const int32_t> ids);
   void evaluate(std::span<const int32_t> ids, const Timeline::Outputs& outputs, const Timeline::Progress& progress);
   // Returns the statistics; throws with the timeline as it was, but for kCancelled, which keeps what was generated.
   GenerateStats generate(const GenerateOptions& options, const EventSink& sink);
@@ -112,7 +117,6 @@ class Session {
   bool is_cancelled() const { return cancel_.load(std::memory_order_relaxed); }
 
   std::shared_ptr<Engine> engine_;
-  MemoryShare share_;
   Timeline timeline_;
   Conversation conversation_;
   Drive drive_ = Drive::kNone;

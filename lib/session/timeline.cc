@@ -1,16 +1,54 @@
 #include "lib/session/timeline.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "lib/base/error.h"
 
 namespace dsv4 {
+namespace {
 
-Timeline::Timeline(Model& model, const TimelineOptions& options)
-    : model_(model), options_(options), state_(model.make_state(options.context, options.draft)) {
-  options_.chunk = std::clamp<int64_t>(options.chunk > 0 ? options.chunk : model.max_rows(), 1, model.max_rows());
+constexpr int64_t kAlignment = 128;  // groups of every ratio are finished there
+constexpr int64_t kCheckpointSpacing = 256;
+
+StateShape shape_of(const Model& model, const TimelineOptions& options) {
+  return Model::state_shape(model.config(), options.context, model.max_rows(), options.draft);
+}
+
+}  // namespace
+
+Timeline::Timeline(std::shared_ptr<Engine> engine, const TimelineOptions& options)
+    : engine_(std::move(engine)),
+      model_(*engine_->model),
+      options_(options),
+      shape_(shape_of(model_, options)),
+      share_(*engine_, model_.backend().state_bytes(shape_)),
+      state_(model_.make_state(options.context, options.draft)),
+      checkpoints_(engine_, shape_, options.checkpoints) {
+  options_.chunk = std::clamp<int64_t>(options.chunk > 0 ? options.chunk : model_.max_rows(), 1, model_.max_rows());
   options_.chunk = std::min(options_.chunk, options_.context);
-  logits_.resize(static_cast<size_t>(model.config().vocab));
+  logits_.resize(static_cast<size_t>(model_.config().vocab));
+}
+
+Timeline::Timeline(const Timeline& other)
+    : engine_(other.engine_),
+      model_(other.model_),
+      options_(other.options_),
+      shape_(other.shape_),
+      share_(*engine_, model_.backend().state_bytes(shape_)),
+      state_(model_.make_state(options_.context, options_.draft)),
+      checkpoints_(other.checkpoints_),
+      tokens_(other.tokens_),
+      evaluated_(other.evaluated_),
+      floor_(other.evaluated_),
+      logits_(other.logits_),
+      logits_valid_(other.logits_valid_) {
+  std::vector<uint8_t> rows;
+  for (const StatePart& part : state_parts(shape_, evaluated_, StateExtent::kAll)) {
+    rows.resize(part.bytes());
+    model_.export_state(*other.state_, {&part, 1}, rows.data());
+    model_.import_state(*state_, {&part, 1}, rows.data());
+  }
 }
 
 void Timeline::append(std::span<const int32_t> ids) {
@@ -29,11 +67,36 @@ void Timeline::append(std::span<const int32_t> ids) {
 
 void Timeline::rewind(int64_t position) {
   if (position >= evaluated_) return;
-  // The draft head carries one residual row, that of the newest token: it cannot go back at all.
-  const bool exact = position >= floor_ && !options_.draft;
-  evaluated_ = exact ? position : 0;
-  if (!exact) floor_ = 0;
   logits_valid_ = false;
+  // The draft head is one position behind and has carried its row on already: it cannot go back by itself.
+  if (position >= floor_ && !options_.draft) {
+    evaluated_ = position;
+    checkpoints_.forget_after(position);
+    return;
+  }
+  floor_ = evaluated_ = 0;  // what holds if bringing the checkpoint in should fail
+  floor_ = evaluated_ = checkpoints_.restore(*state_, position);
+}
+
+void Timeline::rewind_to(int64_t position) {
+  if (position < 0 || position > size()) {
+    fail(Status::kInvalidArgument, "position {}: 0 to {} expected, the session's tokens", position, size());
+  }
+  tokens_.resize(static_cast<size_t>(position));
+  rewind(position);
+}
+
+void Timeline::mark() {
+  if (evaluated_ == size() && evaluated_ - 1 >= floor_) checkpoints_.take(*state_, evaluated_ - 1);
+}
+
+// Chunks end at multiples of 128 where that costs nothing, so that checkpoints there are small.
+int64_t Timeline::next_chunk() const {
+  const int64_t left = size() - evaluated_;
+  if (left <= options_.chunk) return left;
+  const int64_t end = evaluated_ + options_.chunk;
+  const int64_t aligned = end - end % kAlignment;
+  return 2 * (aligned - evaluated_) > options_.chunk ? aligned - evaluated_ : options_.chunk;
 }
 
 void Timeline::assign(std::span<const int32_t> ids) {
@@ -58,7 +121,7 @@ void Timeline::evaluate(const Outputs& outputs, const Progress& progress, const 
   const int64_t vocab = model_.config().vocab;
   while (evaluated_ < size()) {
     if (progress && !progress(evaluated_ - from, total)) fail(Status::kCancelled, "cancelled by the progress callback");
-    const int64_t count = std::min(options_.chunk, size() - evaluated_);
+    const int64_t count = next_chunk();
     const int64_t row = evaluated_ - from;
     Chunk chunk;
     chunk.state = state_.get();
@@ -78,6 +141,9 @@ void Timeline::evaluate(const Outputs& outputs, const Progress& progress, const 
     evaluated_ += count;
     floor_ = std::max(floor_, evaluated_ - kRollback);
     logits_valid_ = chunk.last_logits != nullptr;
+    if (evaluated_ % kAlignment == 0 && evaluated_ - checkpoints_.newest() >= kCheckpointSpacing) {
+      checkpoints_.take(*state_, evaluated_);
+    }
   }
   if (progress && total > 0) progress(total, total);
 }
@@ -94,6 +160,7 @@ void Timeline::pretend(int64_t position) {
   if (position < 0 || position >= context()) {
     fail(Status::kInvalidArgument, "position {}: 0 to {} expected", position, context() - 1);
   }
+  checkpoints_.forget_after(0);
   tokens_.assign(static_cast<size_t>(position), 0);
   evaluated_ = position;
   floor_ = position;

@@ -5,7 +5,9 @@
 //   floor                    |                    how far back the state can be taken exactly
 //
 // Every way of arriving at a position gives the same state: tokens are only ever evaluated in order, a step that fails
-// leaves no trace, and going back further than the state's own rollback starts again from the first token.
+// leaves no trace, and going back further than the state's own rollback starts again from the nearest checkpoint
+// (checkpoints.h). Those are taken at multiples of 128, where groups of both kinds are finished, at least 256 tokens
+// apart, and wherever mark() asks for one.
 #pragma once
 
 #include <atomic>
@@ -16,18 +18,24 @@
 #include <vector>
 
 #include "lib/model/model.h"
+#include "lib/session/checkpoints.h"
+#include "lib/session/engine.h"
 
 namespace dsv4 {
 
 struct TimelineOptions {
   int64_t context = 0;
-  int64_t chunk = 0;   // tokens evaluated at once
-  bool draft = false;  // keep the draft head in step
+  int64_t chunk = 0;        // tokens evaluated at once
+  bool draft = false;       // keep the draft head in step
+  int64_t checkpoints = 8;  // at most
 };
 
 class Timeline {
  public:
-  Timeline(Model& model, const TimelineOptions& options);  // Error kOutOfMemoryHost
+  Timeline(std::shared_ptr<Engine> engine, const TimelineOptions& options);  // Error kOutOfMemoryHost
+  // A copy that goes its own way. Error kOutOfMemoryHost.
+  Timeline(const Timeline& other);
+  Timeline& operator=(const Timeline&) = delete;
 
   std::span<const int32_t> tokens() const { return tokens_; }
   int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
@@ -35,6 +43,7 @@ class Timeline {
   int64_t context() const { return options_.context; }
   bool has_draft() const { return options_.draft; }
   uint64_t state_bytes() const { return state_->bytes(); }
+  const Checkpoints& checkpoints() const { return checkpoints_; }
 
   // Adds tokens at the end. Error: kContextFull, kInvalidArgument (an id outside the vocabulary); nothing is added
   // then.
@@ -42,6 +51,10 @@ class Timeline {
   // Makes the timeline exactly `ids`, keeping the state of the longest common beginning.
   void assign(std::span<const int32_t> ids);
   void clear() { assign({}); }
+  // Forgets all tokens from `position` on. Error kInvalidArgument: there are not that many.
+  void rewind_to(int64_t position);
+  // The next rewind is likely to go right before the newest token: makes that cheap.
+  void mark();
 
   struct Outputs {
     float* logits = nullptr;        // F32 [waiting, vocab]
@@ -60,10 +73,15 @@ class Timeline {
 
  private:
   void rewind(int64_t position);
+  int64_t next_chunk() const;
 
+  std::shared_ptr<Engine> engine_;
   Model& model_;
   TimelineOptions options_;
+  StateShape shape_;
+  MemoryShare share_;
   std::unique_ptr<SequenceState> state_;
+  Checkpoints checkpoints_;
   std::vector<int32_t> tokens_;
   int64_t evaluated_ = 0;
   int64_t floor_ = 0;

@@ -188,6 +188,8 @@ void Turn::prefill() {
         return send(event) == HostAnswer::kContinue;
       },
       &session_.cancel_);
+  // The next turn may begin otherwise than this one's answer: where reasoning is dropped, already at its <think>.
+  timeline_.mark();
 }
 
 // The budget is used up, and no character is left unfinished.

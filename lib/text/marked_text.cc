@@ -12,7 +12,7 @@ struct Spelling {
   char mark;  // '\0': the end of the turn
 };
 constexpr Spelling kSpellings[] = {
-    {protocol::kThinkEnd, kThinkEndMark}, {protocol::kDsml, kDsmlMark}, {protocol::kEos, '\0'}};
+    {protocol::kThinkEnd, kThinkEndByte}, {protocol::kDsml, kDsmlByte}, {protocol::kEos, '\0'}};
 
 }  // namespace
 
@@ -20,9 +20,9 @@ std::string spell_marks(std::string_view marked) {
   std::string out;
   out.reserve(marked.size());
   for (const char c : marked) {
-    if (c == kDsmlMark) {
+    if (c == kDsmlByte) {
       out += protocol::kDsml;
-    } else if (c == kThinkEndMark) {
+    } else if (c == kThinkEndByte) {
       out += protocol::kThinkEnd;
     } else {
       out.push_back(c);
@@ -43,8 +43,8 @@ bool TokenMarker::push(int32_t id, std::string& marked) {
     return false;
   }
   utf8_.flush(marked);  // no character goes on behind a control token
-  if (id == dsml_) marked.push_back(kDsmlMark);
-  if (id == think_end_) marked.push_back(kThinkEndMark);
+  if (id == dsml_) marked.push_back(kDsmlByte);
+  if (id == think_end_) marked.push_back(kThinkEndByte);
   return id == eos_;
 }
 

@@ -12,8 +12,8 @@
 
 namespace dsv4 {
 
-inline constexpr char kDsmlMark = '\xff';
-inline constexpr char kThinkEndMark = '\xfe';
+inline constexpr char kDsmlByte = '\xff';
+inline constexpr char kThinkEndByte = '\xfe';
 // `marked` with its marks spelled out.
 std::string spell_marks(std::string_view marked);
 

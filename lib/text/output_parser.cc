@@ -77,7 +77,7 @@ bool OutputParser::read_reasoning(std::vector<StreamEvent>& out) {
       if (at_end_) i = past;
       break;
     }
-    if (held_[past] == kThinkEndMark) {
+    if (held_[past] == kThinkEndByte) {
       pass();
       return end_reasoning(past + 1, out);
     }
@@ -98,7 +98,7 @@ bool OutputParser::read_reasoning(std::vector<StreamEvent>& out) {
 }
 
 bool OutputParser::read_raw_reasoning(std::vector<StreamEvent>& out) {
-  const size_t end = held_.find(kThinkEndMark);
+  const size_t end = held_.find(kThinkEndByte);
   emit(StreamEvent::Type::kMalformed, spell_marks(std::string_view(held_).substr(0, end)), out);
   if (end != std::string::npos) return end_reasoning(end + 1, out);
   held_.clear();
@@ -113,7 +113,7 @@ bool OutputParser::read_content(std::vector<StreamEvent>& out) {
     plain.append(held_, i, next - i);
     i = next;
     if (i == held_.size()) break;
-    if (held_[i] == kThinkEndMark) {  // has no meaning here
+    if (held_[i] == kThinkEndByte) {  // has no meaning here
       ++i;
       continue;
     }

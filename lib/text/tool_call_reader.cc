@@ -14,7 +14,7 @@ namespace {
 // everything that follows.
 constexpr size_t kMaxName = 1024;
 
-// The tags in marked text; \xff is kDsmlMark.
+// The tags in marked text; \xff is kDsmlByte.
 constexpr std::string_view kInvoke = "<\xffinvoke name=\"";
 constexpr std::string_view kInvokeClose = "\">";
 constexpr std::string_view kInvokeEnd = "</\xffinvoke>";
@@ -148,7 +148,7 @@ ToolCallReader::Step ToolCallReader::read_value(std::string& marked, std::vector
       step = Step::kGoOn;
     } else if (may_become(rest, kParameterEnd) || rest == "<") {
       break;
-    } else if (rest[0] == kThinkEndMark || rest.starts_with("<\xff") || rest.starts_with("</\xff")) {
+    } else if (rest[0] == kThinkEndByte || rest.starts_with("<\xff") || rest.starts_with("</\xff")) {
       step = Step::kBroken;  // another tag, where this parameter's end is missing
     } else {
       ++i;

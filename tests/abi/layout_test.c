@@ -92,18 +92,22 @@ FIELD(dsv4_render_options, struct_size, 0, 8);
 FIELD(dsv4_render_options, reasoning, 8, 4);
 FIELD(dsv4_render_options, profile, 12, 4);
 
-SIZE(dsv4_session_options, 24);
+SIZE(dsv4_session_options, 32);
 FIELD(dsv4_session_options, struct_size, 0, 8);
 FIELD(dsv4_session_options, context, 8, 8);
 FIELD(dsv4_session_options, flags, 16, 4);
 FIELD(dsv4_session_options, prefill_chunk, 20, 4);
+FIELD(dsv4_session_options, checkpoints, 24, 4);
+FIELD(dsv4_session_options, reserved0, 28, 4);
 
-SIZE(dsv4_session_info, 40);
+SIZE(dsv4_session_info, 56);
 FIELD(dsv4_session_info, struct_size, 0, 8);
 FIELD(dsv4_session_info, tokens, 8, 8);
 FIELD(dsv4_session_info, evaluated, 16, 8);
 FIELD(dsv4_session_info, context, 24, 8);
 FIELD(dsv4_session_info, state_bytes, 32, 8);
+FIELD(dsv4_session_info, checkpoints, 40, 8);
+FIELD(dsv4_session_info, checkpoint_bytes, 48, 8);
 
 SIZE(dsv4_eval_options, 40);
 FIELD(dsv4_eval_options, struct_size, 0, 8);

@@ -1,5 +1,5 @@
 // Any bytes as a conversation: an Error, or a prompt in every mode whose text is UTF-8, whose ids stand for that text,
-// and whose control tokens are those that the renderer put there.
+// and whose control tokens are those that the renderer put there. Written as JSON it reads back as the same.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -40,6 +40,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       Tokenizer::load(DSV4_SOURCE_DIR "/samples/models/tiny/tokenizer.json");
   try {
     const Conversation c = Conversation::from_json({reinterpret_cast<const char*>(data), size});
+    const std::string written = c.to_json().dump();
+    if (Conversation::from_json(written).to_json().dump() != written) __builtin_trap();
     for (const Profile profile : {Profile::kPreview, Profile::k0731}) {
       for (const ReasoningMode mode : {ReasoningMode::kNone, ReasoningMode::kLow, ReasoningMode::kMax}) {
         check(c, *tokenizer, {profile, mode});

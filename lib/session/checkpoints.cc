@@ -1,0 +1,68 @@
+#include "lib/session/checkpoints.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "lib/base/error.h"
+
+namespace dsv4 {
+
+Checkpoints::Checkpoints(std::shared_ptr<Engine> engine, const StateShape& shape, int64_t most)
+    : engine_(std::move(engine)), shape_(shape), most_(most) {}
+
+uint64_t Checkpoints::bytes() const {
+  uint64_t bytes = 0;
+  for (const Place& place : list_) bytes += place.rows->size();
+  return bytes;
+}
+
+void Checkpoints::take(const SequenceState& state, int64_t position) {
+  const auto at = std::lower_bound(list_.begin(), list_.end(), position,
+                                   [](const Place& place, int64_t p) { return place.position < p; });
+  if (most_ == 0 || position <= 0 || (at != list_.end() && at->position == position)) return;
+  const std::vector<StatePart> parts = state_parts(shape_, position, StateExtent::kRecent);
+  std::shared_ptr<MemoryShare> share;
+  auto rows = std::make_shared<std::vector<uint8_t>>();
+  try {
+    share = std::make_shared<MemoryShare>(*engine_, total_bytes(parts));
+    rows->resize(total_bytes(parts));
+  } catch (const Error& e) {
+    if (e.status() == Status::kOutOfMemoryHost) return;  // going back will cost more, and nothing else changes
+    throw;
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+  engine_->model->export_state(state, parts, rows->data());
+  list_.insert(at, {position, std::move(rows), std::move(share)});
+  if (count() > most_) thin_out();
+}
+
+void Checkpoints::thin_out() {
+  const double end = static_cast<double>(newest()) + 1;
+  size_t worst = 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i + 1 < list_.size(); ++i) {  // never the newest
+    const double before = i == 0 ? 0 : static_cast<double>(list_[i - 1].position);
+    const double cost = (static_cast<double>(list_[i + 1].position) - before) / (end - before);
+    if (cost < least) {
+      least = cost;
+      worst = i;
+    }
+  }
+  list_.erase(list_.begin() + static_cast<std::ptrdiff_t>(worst));
+}
+
+int64_t Checkpoints::restore(SequenceState& state, int64_t position) {
+  forget_after(position);
+  if (list_.empty()) return 0;
+  const Place& place = list_.back();
+  engine_->model->import_state(state, state_parts(shape_, place.position, StateExtent::kRecent), place.rows->data());
+  return place.position;
+}
+
+void Checkpoints::forget_after(int64_t position) {
+  while (!list_.empty() && list_.back().position > position) list_.pop_back();
+}
+
+}  // namespace dsv4
