@@ -23,10 +23,10 @@ class Grammar {
  public:
   using Part = int32_t;
   using Rule = int32_t;
-  // Bounds on what one constraint may cost: positions are the states that the engine will look at every token in.
+  // Bounds on what one constraint may cost. Positions are about the states that the engine makes of it.
   static constexpr int64_t kMaxParts = 400'000;
-  static constexpr int64_t kMaxPositions = 60'000;
-  static constexpr int64_t kMaxRepeat = 65'536;
+  static constexpr int64_t kMaxPositions = 100'000;
+  static constexpr int64_t kMaxRepeat = 4'096;
 
   Grammar();
   Part empty() const { return 0; }

@@ -1,6 +1,7 @@
 #include "lib/text/grammar_engine.h"
 
 #include <exception>
+#include <mutex>
 #include <utility>
 
 #include <xgrammar/xgrammar.h>
@@ -32,8 +33,11 @@ class CompiledGrammar {
   CompiledGrammar(xgrammar::CompiledGrammar grammar, int64_t vocab) : grammar_(std::move(grammar)), vocab_(vocab) {}
   const xgrammar::CompiledGrammar& get() const { return grammar_; }
   int64_t vocab() const { return vocab_; }
+  // Masks are made when a cursor first needs them, and kept with the grammar.
+  std::mutex& masks() const { return masks_; }
 
  private:
+  mutable std::mutex masks_;
   xgrammar::CompiledGrammar grammar_;
   int64_t vocab_;
 };
@@ -95,7 +99,10 @@ void GrammarCursor::fill(uint32_t* mask) {
   tensor.dtype = xgrammar::GetBitmaskDLType();
   tensor.shape = &words;
   // Its return value says "not every token is allowed"; the mask is written either way.
-  guarded("masking tokens", [&] { impl_->matcher.FillNextTokenBitmask(&tensor); });
+  guarded("masking tokens", [&] {
+    const std::lock_guard<std::mutex> lock(impl_->grammar->masks());
+    impl_->matcher.FillNextTokenBitmask(&tensor);
+  });
 }
 
 bool GrammarCursor::accept(int32_t id) {

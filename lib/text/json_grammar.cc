@@ -126,10 +126,8 @@ Grammar::Part JsonGrammar::tail_of_plain_characters() {
 Grammar::Part JsonGrammar::string() { return grammar_.sequence({grammar_.text("\""), tail()}); }
 
 Grammar::Part JsonGrammar::characters(int64_t at_least, int64_t at_most) {
-  const Grammar::Part one = once(character_, [&] {
-    return grammar_.choice(
-        {grammar_.set(plain_characters()), grammar_.sequence({grammar_.text("\\"), escape()})});
-  });
+  const Grammar::Part one =
+      grammar_.choice({grammar_.set(plain_characters()), grammar_.sequence({grammar_.text("\\"), escape()})});
   return grammar_.repeat(one, at_least, at_most);
 }
 

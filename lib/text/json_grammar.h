@@ -72,7 +72,7 @@ class JsonGrammar {
 
   Grammar& grammar_;
   Grammar::Rule comma_ = -1, colon_ = -1, escape_ = -1, tail_ = -1, number_ = -1, object_ = -1, array_ = -1, any_ = -1;
-  Grammar::Rule members_ = -1, items_ = -1, character_ = -1, plain_tail_ = -1;
+  Grammar::Rule members_ = -1, items_ = -1, plain_tail_ = -1;
 };
 
 }  // namespace dsv4

@@ -98,7 +98,8 @@ Grammar::Part SchemaGrammar::anything(ValueForm form) {
   switch (form) {
     case ValueForm::kJson: return json_.value(kAnyType);
     case ValueForm::kJsonNotString: return json_.value(kAnyType & ~kTypeString);
-    case ValueForm::kRawString: return grammar_.many(grammar_.set(CharSet::all()));
+    case ValueForm::kRawString:
+      return grammar_.sequence({grammar_.many(grammar_.set(CharSet::all())), parameters_->raw_end()});
     case ValueForm::kParameters: break;
   }
   return parameters_->parameters(*this, {}, &accepts_all());
@@ -196,7 +197,7 @@ Grammar::Part SchemaGrammar::listed(const Json& schema, ValueForm form, const st
         if (!value.is_string()) parts.push_back(grammar_.text(value.dump()));
         break;
       case ValueForm::kRawString:
-        if (value.is_string()) parts.push_back(value.text().empty() ? grammar_.empty() : grammar_.text(value.text()));
+        if (value.is_string()) parts.push_back(grammar_.sequence({grammar_.text(value.text()), parameters_->raw_end()}));
         break;
       case ValueForm::kParameters:
         fail(Status::kUnsupported, "{}: enum and const are not supported for the arguments of a function", path);
@@ -210,7 +211,10 @@ Grammar::Part SchemaGrammar::listed(const Json& schema, ValueForm form, const st
 Grammar::Part SchemaGrammar::typed(const Json& schema, ValueForm form, const std::string& path) {
   const uint32_t types = meant_types(schema);
   std::vector<Grammar::Part> parts;
-  if (form == ValueForm::kRawString) return types & kTypeString ? string_content(schema, form, path) : grammar_.never();
+  if (form == ValueForm::kRawString) {
+    if ((types & kTypeString) == 0) return grammar_.never();
+    return grammar_.sequence({string_content(schema, form, path), parameters_->raw_end()});
+  }
   if (form == ValueForm::kParameters) return types & kTypeObject ? object(schema, form, path) : grammar_.never();
   parts.push_back(json_.value(types & (kTypeNull | kTypeBoolean)));
   if (types & kTypeNumber) {
@@ -388,8 +392,7 @@ Grammar::Part SchemaGrammar::members(const std::vector<ObjectField>& fields, con
   }
   for (size_t i = fields.size(); i-- > 0;) {
     const ObjectField& field = fields[i];
-    const Grammar::Part content =
-        field.schema != nullptr ? value(*field.schema, ValueForm::kJson, field.path) : json_.value(kAnyType);
+    const Grammar::Part content = value(*field.schema, ValueForm::kJson, field.path);
     const Grammar::Part one = grammar_.sequence({grammar_.text(json_quoted(field.name)), json_.colon(), content});
     const Grammar::Rule after_rule = grammar_.rule(), first_rule = grammar_.rule();
     std::vector<Grammar::Part> afters = {grammar_.sequence({json_.comma(), one, after})};

@@ -26,7 +26,7 @@ enum class ValueForm : uint8_t { kJson, kJsonNotString, kRawString, kParameters 
 // One property of an object that is to be written.
 struct ObjectField {
   std::string name;
-  const Json* schema;  // nullptr: anything
+  const Json* schema;
   bool required;
   std::string path;
 };
@@ -39,6 +39,8 @@ class ParameterWriter {
   virtual ~ParameterWriter() = default;
   virtual Grammar::Part parameters(SchemaGrammar& schemas, const std::vector<ObjectField>& fields,
                                    const Json* others) = 0;  // others: nullptr for none
+  // What ends a string in the form kRawString, as a quotation mark does in JSON. It is part of the form.
+  virtual Grammar::Part raw_end() = 0;
 };
 
 class SchemaGrammar {

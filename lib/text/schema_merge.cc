@@ -52,8 +52,8 @@ class Merger {
   Merger(const Json& a, const Json& b, const std::string& path) : a_(a), b_(b), path_(path) {}
 
   Json merge() {
-    check_interplay("additionalProperties", {"properties"});
-    check_interplay("items", {"prefixItems"});
+    check_interplay("additionalProperties", "properties");
+    check_interplay("items", "prefixItems");
     Json out = a_;
     for (size_t i = 0; i < b_.size(); ++i) {
       const std::string& key = b_.keys()[i];
@@ -73,20 +73,20 @@ class Merger {
     fail(Status::kUnsupported, "{}: two different \"{}\" hold at once, which is not supported", path_, key);
   }
 
-  // `rest` speaks of what its own `named` leaves over, so it may only meet the same `named`.
-  void check_interplay(const char* rest, std::initializer_list<const char*> named) const {
-    const auto matters = [&](const Json& s) {
-      const Json* value = s.find(rest);
-      return value != nullptr && !(value->is_bool() && value->bool_value());
+  // `rest` speaks of what its own `named` leaves over: it must not meet names that only the other schema has, because
+  // in the merged one they would be spoken for.
+  void check_interplay(const char* rest, const char* named) const {
+    const auto check = [&](const Json& ours, const Json& theirs) {
+      const Json* left_over = ours.find(rest);
+      const Json *known = ours.find(named), *other = theirs.find(named);
+      if (left_over == nullptr || (left_over->is_bool() && left_over->bool_value()) || other == nullptr) return;
+      bool spoken_for = known != nullptr && known->size() >= other->size();
+      for (const std::string& key : other->keys()) spoken_for = spoken_for && known->find(key) != nullptr;
+      if (spoken_for || other->size() == 0) return;
+      fail(Status::kUnsupported, "{}: \"{}\" beside schemas with other \"{}\" is not supported", path_, rest, named);
     };
-    if (!matters(a_) && !matters(b_)) return;
-    for (const char* key : named) {
-      const Json *x = a_.find(key), *y = b_.find(key);
-      const bool same = x != nullptr && y != nullptr ? x->keys() == y->keys() && x->size() == y->size() : x == y;
-      if (!same) {
-        fail(Status::kUnsupported, "{}: \"{}\" beside schemas with other \"{}\" is not supported", path_, rest, key);
-      }
-    }
+    check(a_, b_);
+    check(b_, a_);
   }
 
   Json all_of(const Json& x, const Json& y) const {

@@ -87,6 +87,7 @@ class ParameterList final : public ParameterWriter {
     }
     return first;
   }
+  Grammar::Part raw_end() override { return text(protocol::kParameterEnd); }
 
  private:
   Grammar::Part text(std::string_view protocol_text) { return g_.text(marked(protocol_text)); }
@@ -96,8 +97,7 @@ class ParameterList final : public ParameterWriter {
     const Grammar::Part json = schemas.value(*schema, ValueForm::kJsonNotString, path);
     return g_.sequence({text(protocol::kParameterBegin), name,
                         g_.choice({g_.sequence({text(protocol::kParameterString), raw}),
-                                   g_.sequence({text(protocol::kParameterJson), json})}),
-                        text(protocol::kParameterEnd)});
+                                   g_.sequence({text(protocol::kParameterJson), json, raw_end()})})});
   }
 
   // A name that no field has.

@@ -134,6 +134,7 @@ struct HeaderRule {
 const std::vector<HeaderRule>& header_rules() {
   static const std::vector<HeaderRule> rules = {
       {"oneDNN", std::regex("(dnnl.*|oneapi/.*)"), {"backends/cpu/"}},
+      {"xgrammar", std::regex("(xgrammar|dlpack)/.*"), {"lib/text/grammar_engine.cc"}},
       {"OpenMP", std::regex("omp\\.h"), {"backends/cpu/"}},
       {"CUDA", std::regex("(cuda|cublas|cutlass|nvrtc|nccl).*"), {"backends/cuda/"}},
       {"SIMD intrinsics",
@@ -310,6 +311,7 @@ TEST_CASE("planted violations are found") {
       {"backends/cpu/x.cc", "#include <sys/mman.h>\n", "POSIX"},
       {"lib/api/x.cc", "#include <Windows.h>\n", "POSIX"},
       {"lib/api/x.cc", "#include <pcre2.h>\n", "PCRE2"},
+      {"lib/text/x.cc", "#include <xgrammar/xgrammar.h>\n", "xgrammar"},
       {"lib/backend/x.cc", "#include <nlohmann/json.hpp>\n", "JSON"},
       {"lib/base/x.cc", "#include <cassert>\n", "assert"},
       {"lib/base/x.cc", "#include <iostream>\n", "iostream"},
