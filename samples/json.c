@@ -10,14 +10,14 @@
 static const char kSchema[] =
     "{\"type\": \"object\","
     " \"properties\": {"
-    "  \"home\": {\"type\": \"string\", \"pattern\": \"^You live in [A-Z][a-z]{1,9}\\\\.$\"},"
-    "  \"colour\": {\"type\": \"string\", \"pattern\": \"^Your favourite colour is [a-z]{1,9}\\\\.$\"},"
-    "  \"cat\": {\"type\": \"string\", \"pattern\": \"^Your cat is called [A-Z][a-z]{1,9}\\\\.$\"}},"
-    " \"required\": [\"home\", \"colour\", \"cat\"], \"additionalProperties\": false}";
+    "  \"first\": {\"type\": \"string\", \"pattern\": \"^Your name is [A-Z][a-z]{1,9}\\\\.$\"},"
+    "  \"second\": {\"type\": \"string\", \"pattern\": \"^You live in [A-Z][a-z]{1,9}\\\\.$\"},"
+    "  \"third\": {\"type\": \"string\", \"pattern\": \"^Your cat is called [A-Z][a-z]{1,9}\\\\.$\"}},"
+    " \"required\": [\"first\", \"second\", \"third\"], \"additionalProperties\": false}";
 
 #define TOLD(fact) "{\"role\": \"user\", \"content\": \"" fact "\"}, {\"role\": \"assistant\", \"content\": \"OK.\"}, "
-static const char kConversation[] = "[" TOLD("I live in Oslo.") TOLD("My favourite colour is blue.")
-    TOLD("I have a cat called Luna.") "{\"role\": \"user\", \"content\": \"Where do I live?\"}]";
+static const char kConversation[] = "[" TOLD("My name is Emma.") TOLD("I live in Oslo.")
+    TOLD("I have a cat called Luna.") "{\"role\": \"user\", \"content\": \"What is my name?\"}]";
 
 typedef struct Answer {
   const dsv4_model *model;

@@ -1,6 +1,7 @@
 // See answer.h.
 #include "answer.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <memory>
@@ -41,6 +42,13 @@ std::string token_text(const dsv4_model* model, int32_t token) {
   }));
 }
 
+// To twenty characters, of UTF-8.
+std::string padded(std::string text) {
+  const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+  const auto characters = static_cast<size_t>(std::count_if(text.begin(), text.end(), begins));
+  return text.append(characters < 20 ? 20 - characters : 0, ' ');
+}
+
 // "-0.0021  " Paris"    (" London" -6.2, " Rome" -8.4)": a token a line, with what it was drawn from.
 void print_tokens(const dsv4_model* model, const std::vector<ListedToken>& tokens) {
   for (const ListedToken& listed : tokens) {
@@ -50,7 +58,7 @@ void print_tokens(const dsv4_model* model, const std::vector<ListedToken>& token
       std::snprintf(number, sizeof number, " %.2f", other.logprob);
       alternatives += (alternatives.empty() ? "" : ", ") + token_text(model, other.token) + number;
     }
-    std::fprintf(stderr, "%10.4f  %-20s%s%s\n", listed.logprob, token_text(model, listed.token).c_str(),
+    std::fprintf(stderr, "%10.4f  %s%s%s\n", listed.logprob, padded(token_text(model, listed.token)).c_str(),
                  listed.forced ? "  forced" : "", alternatives.empty() ? "" : ("  (" + alternatives + ")").c_str());
   }
 }

@@ -102,7 +102,7 @@ void AnswerPrinter::call_begin(const dsv4_tool_call& call) {
 }
 
 void AnswerPrinter::call_end() {
-  if (call_open_) emit(" ... broken off]");
+  if (call_open_) emit("... broken off]");
   call_open_ = false;
 }
 

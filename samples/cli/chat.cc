@@ -155,10 +155,13 @@ size_t Chat::message_count() const {
 
 std::string Chat::prompt() const {
   Conversation shown = conversation();
-  if (!turn_.tool_choice.empty()) {
-    Json changed = to_json(shown.get());
-    changed["tool_choice"] = tool_choice_json(turn_.tool_choice);
-    shown = from_json(changed);
+  Json request = to_json(shown.get());
+  const Json& messages = request["messages"];
+  const bool awaits_answer = !messages.empty() && role_of(messages.back()) != "assistant";
+  const bool calls = turn_.tool_choice != "auto" && turn_.tool_choice != "none";
+  if (!turn_.tool_choice.empty() && (awaits_answer || !calls)) {  // a call can be required where an answer can be
+    request["tool_choice"] = tool_choice_json(turn_.tool_choice);
+    shown = from_json(request);
   }
   dsv4_render_options options = DSV4_RENDER_OPTIONS_INIT;
   options.reasoning = turn_.reasoning;

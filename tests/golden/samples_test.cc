@@ -106,17 +106,17 @@ TEST_CASE("json: the answer is valid against the schema and holds what was told"
   REQUIRE(end != std::string::npos);
   const Json answer = Json::parse(ran.out.substr(0, end));
   REQUIRE(answer.size() == 3);
-  CHECK(answer["home"] == "You live in Oslo.");
-  // What these say beyond their patterns is the tiny model's matter: it was asked for the home.
-  CHECK(std::regex_match(answer["colour"].get<std::string>(), std::regex("Your favourite colour is [a-z]{1,9}\\.")));
-  CHECK(std::regex_match(answer["cat"].get<std::string>(), std::regex("Your cat is called [A-Z][a-z]{1,9}\\.")));
+  CHECK(answer["first"] == "Your name is Emma.");
+  // What these say beyond their patterns is the tiny model's matter: it was asked for the name.
+  CHECK(std::regex_match(answer["second"].get<std::string>(), std::regex("You live in [A-Z][a-z]{1,9}\\.")));
+  CHECK(std::regex_match(answer["third"].get<std::string>(), std::regex("Your cat is called [A-Z][a-z]{1,9}\\.")));
 
   // The second line repeats it, but for what the model would not have said by itself: braces and keys.
   const std::string own = ran.out.substr(end + 1, ran.out.find('\n', end + 1) - end - 1);
   REQUIRE(own.size() == end);
   for (size_t i = 0; i < end; ++i) CHECK((own[i] == ran.out[i] || own[i] == '-'));
   CHECK(own.front() == '-');
-  CHECK(contains(own, "Oslo."));
+  CHECK(contains(own, "Emma."));
 }
 
 TEST_CASE("render prints the 70 requests of profile 0731 byte for byte") {
@@ -225,6 +225,11 @@ TEST_CASE("run: tools are called, required, named or left out") {
   CHECK_MESSAGE(called.code == 0, called.err);
   CHECK(called.out == "[call 1: get_weather {\"city\": \"Paris\"}]\n");
   CHECK(contains(called.err, "tool calls"));
+
+  const Ran cut = ask("What is the weather in Paris?", {"--max-tokens", "20"});
+  CHECK(cut.out.starts_with("[call 1: get_weather "));
+  CHECK(contains(cut.out, "... broken off]\n[malformed output]\n"));
+  CHECK(contains(cut.out, "<｜DSML｜invoke name=\"get_weather\">"));
 
   // The tiny model calls get_weather even where it was not told of it: what "none" does is seen in the prompt's length.
   const auto prompt_tokens = [](const Ran& ran) { return std::stoi(ran.err.substr(ran.err.find("[prompt ") + 8)); };
