@@ -400,7 +400,8 @@ enum {
   DSV4_EVENT_TOOL_ARGUMENTS = 7,  /* call, and text: the next piece of its arguments' JSON */
   DSV4_EVENT_TOOL_CALL = 8,       /* call: complete, its arguments are valid JSON */
   DSV4_EVENT_MALFORMED = 9,       /* text: output that breaks the format, as the model wrote it. A call that was begun
-                                     and is not complete will not be: all of it is in here */
+                                     and is not complete will not be: all of it is in here,
+                                     also where max_tokens or a cancel cut it off */
   DSV4_EVENT_TOKEN = 10           /* token: one token and its log-probability (dsv4_generate_options.token_events) */
 };
 
@@ -421,7 +422,7 @@ typedef struct dsv4_generate_stats {
   uint64_t prompt_tokens;    /* of the whole prompt */
   uint64_t reused_tokens;    /* of them, already in the state */
   uint64_t generated_tokens; /* the one that ended the turn included */
-  uint64_t reasoning_tokens; /* of them, inside the reasoning */
+  uint64_t reasoning_tokens; /* of them, inside the reasoning, its </think> included */
   double prefill_seconds;
   double decode_seconds;
   uint64_t seed;             /* the one in use */
@@ -534,7 +535,7 @@ typedef struct dsv4_generate_options {
   int32_t grammar_kind;      /* DSV4_GRAMMAR_*: what the answer must look like; reasoning stays free. Replaces the
                                 constraint (not the words in the prompt) of the conversation's response_format */
   const char *tool_name;     /* DSV4_TOOL_CHOICE_NAMED */
-  const char *grammar;       /* NUL-terminated */
+  const char *grammar;       /* NUL-terminated; NULL with kinds NONE and JSON */
 } dsv4_generate_options;
 #define DSV4_GENERATE_OPTIONS_INIT \
   {sizeof(dsv4_generate_options), 0, 0, 1.0, 0.0, 0.0, 0, 0, NULL, 0, 0, 0.0, 0.0, 0.0, 0, NULL, 0, NULL, NULL, 0, 0, \
@@ -557,6 +558,18 @@ DSV4_API void dsv4_generate_options_init(dsv4_generate_options *options, size_t 
 DSV4_API dsv4_status dsv4_session_generate(dsv4_session *session, const dsv4_generate_options *options,
                                            dsv4_event_fn on_event, void *user, dsv4_generate_stats *stats,
                                            dsv4_error **error);
+
+/* The same for hosts with a main loop: start returns at once, and the session is busy until poll has handed over DONE.
+ * poll calls `on_event` (may be NULL), on the caller's own thread, for up to `max_events` events, and waits for the
+ * first of them no longer than `timeout_ms`. What the callback answers takes effect at the next event that is generated.
+ * Events that nobody fetches stop the generation after some dozens of them. dsv4_session_cancel works as ever; releasing
+ * the session ends the generation.
+ * Errors of start: BUSY, UNSUPPORTED (options.logits, which would run on another thread), INVALID_ARGUMENT (options).
+ * Errors of poll: those of generate, when there are no more events; INVALID_ARGUMENT (nothing was started). */
+DSV4_API dsv4_status dsv4_session_start(dsv4_session *session, const dsv4_generate_options *options,
+                                        dsv4_error **error);
+DSV4_API dsv4_status dsv4_session_poll(dsv4_session *session, dsv4_event_fn on_event, void *user, size_t max_events,
+                                       uint32_t timeout_ms, size_t *delivered, dsv4_error **error);
 
 /* ------------------------------------------------------------------------------------------------------- parser */
 

@@ -1,7 +1,9 @@
 // dsv4.h, section "generate".
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <utility>
 
 #include "lib/api/event_writer.h"
 #include "lib/api/guard.h"
@@ -107,5 +109,26 @@ dsv4_status dsv4_session_generate(dsv4_session* session, const dsv4_generate_opt
     if (stats != nullptr) api::write_info(stats, *stats, "stats");  // refuses a struct_size that was not set
     const GenerateStats result = session->session.generate(own, sink_of(on_event, user));
     if (stats != nullptr) api::write_info(stats, api::stats_of(result), "stats");
+  });
+}
+
+dsv4_status dsv4_session_start(dsv4_session* session, const dsv4_generate_options* options, dsv4_error** error) {
+  return api::guard(error, [&] {
+    api::required(session, "session");
+    GenerateOptions own = read_generate_options(options);
+    if (own.edit) {
+      fail(Status::kUnsupported, "generate options: logits: a callback on another thread than yours; use generate");
+    }
+    session->session.start(std::move(own));
+  });
+}
+
+dsv4_status dsv4_session_poll(dsv4_session* session, dsv4_event_fn on_event, void* user, size_t max_events,
+                              uint32_t timeout_ms, size_t* delivered, dsv4_error** error) {
+  if (delivered != nullptr) *delivered = 0;
+  return api::guard(error, [&] {
+    Session& own = api::required(session, "session").session;
+    const size_t count = own.poll(max_events, std::chrono::milliseconds(timeout_ms), sink_of(on_event, user));
+    if (delivered != nullptr) *delivered = count;
   });
 }

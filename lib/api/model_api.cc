@@ -80,6 +80,7 @@ dsv4_model* finish_model(std::unique_ptr<Checkpoint> checkpoint, const dsv4_mode
   const std::string folder = checkpoint->folder();
   auto engine = std::make_shared<Engine>();
   engine->model = std::make_unique<Model>(std::move(checkpoint), open_backend(o), o.max_step_rows);
+  engine->scheduler = std::make_unique<Scheduler>(*engine->model);
   load_tokenizer(*engine, folder);
   set_profile(*engine, o.profile);
   engine->memory_limit = o.host_memory_limit;

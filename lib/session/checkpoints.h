@@ -39,6 +39,7 @@ class Checkpoints {
   int64_t restore(SequenceState& state, int64_t position);
   // The tokens behind `position` are not what they were.
   void forget_after(int64_t position);
+  void swap(Checkpoints& other) noexcept { list_.swap(other.list_); }  // of a timeline of the same kind
 
  private:
   struct Place {

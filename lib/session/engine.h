@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lib/model/model.h"
+#include "lib/session/scheduler.h"
 #include "lib/text/constraint.h"
 #include "lib/text/prompt.h"
 #include "lib/text/tokenizer.h"
@@ -16,6 +17,7 @@ namespace dsv4 {
 
 struct Engine {
   std::unique_ptr<Model> model;
+  std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<Tokenizer> tokenizer;             // nullptr: the checkpoint has none
   std::string tokenizer_path;                       // where it was looked for
   std::unique_ptr<ConstraintCompiler> constraints;  // nullptr without a tokenizer

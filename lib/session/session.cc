@@ -1,8 +1,11 @@
 #include "lib/session/session.h"
 
 #include <algorithm>
+#include <type_traits>
+#include <utility>
 
 #include "lib/base/error.h"
+#include "lib/session/background_turn.h"
 #include "lib/session/turn.h"
 
 namespace dsv4 {
@@ -57,13 +60,15 @@ void Session::rewind(int64_t position) {
   timeline_.rewind_to(position);
 }
 
-Session::Use::Use(Session& session) : session_(session) {
+Session::~Session() = default;
+
+void Session::take_use() {
   bool idle = false;
-  if (!session.busy_.compare_exchange_strong(idle, true)) {
-    fail(Status::kBusy, "another call is using this session");
-  }
-  session.cancel_.store(false);
+  if (!busy_.compare_exchange_strong(idle, true)) fail(Status::kBusy, "another call is using this session");
+  cancel_.store(false);
 }
+
+Session::Use::Use(Session& session) : session_(session) { session.take_use(); }
 
 Session::Use::~Use() { session_.busy_.store(false); }
 
@@ -139,6 +144,13 @@ void Session::evaluate(std::span<const int32_t> ids, const Timeline::Outputs& ou
   }
 }
 
+void Session::replace(Timeline& timeline, Conversation& conversation, Drive drive) noexcept {
+  static_assert(std::is_nothrow_swappable_v<Conversation>);
+  timeline_.swap(timeline);
+  std::swap(conversation_, conversation);
+  drive_ = drive;
+}
+
 void Session::pretend(uint64_t position) {
   if (!engine_->model->checkpoint().folder().empty()) {
     fail(Status::kUnsupported, "pretending a position: only with a synthetic model; this one has real weights");
@@ -146,6 +158,33 @@ void Session::pretend(uint64_t position) {
   need_drive(Drive::kTokens);
   timeline_.pretend(static_cast<int64_t>(std::min<uint64_t>(position, static_cast<uint64_t>(timeline_.context()))));
   drive_ = Drive::kTokens;
+}
+
+void Session::start(GenerateOptions options) {
+  take_use();
+  try {
+    background_ = std::make_unique<BackgroundTurn>(*this, std::move(options));
+  } catch (...) {
+    busy_.store(false);
+    throw;
+  }
+}
+
+size_t Session::poll(size_t most, std::chrono::milliseconds timeout, const EventSink& sink) {
+  bool idle = false;
+  if (!polling_.compare_exchange_strong(idle, true)) fail(Status::kBusy, "another poll of this session is under way");
+  struct Release {
+    Session& s;
+    ~Release() {
+      if (s.background_ != nullptr && s.background_->finished()) {
+        s.background_.reset();
+        s.busy_.store(false);
+      }
+      s.polling_.store(false);
+    }
+  } release{*this};
+  if (background_ == nullptr) fail(Status::kInvalidArgument, "nothing to poll: no generation was started");
+  return background_->poll(most, timeout, sink);
 }
 
 GenerateStats Session::generate(const GenerateOptions& options, const EventSink& sink) {

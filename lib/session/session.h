@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -73,12 +74,15 @@ struct GenerateOptions {
 
 using EventSink = std::function<HostAnswer(const GenerateEvent&)>;
 
+class BackgroundTurn;
+
 class Session {
  public:
   Session(std::shared_ptr<Engine> engine, const SessionOptions& options);
   // A fork: an independent session at the same place. Error kOutOfMemoryHost.
   Session(const Session& other);
   Session& operator=(const Session&) = delete;
+  ~Session();  // a generation in the background is cancelled
 
   // Exclusive use for the length of one call. Error kBusy.
   class Use {
@@ -104,16 +108,26 @@ class Session {
   void evaluate(std::span<const int32_t> ids, const Timeline::Outputs& outputs, const Timeline::Progress& progress);
   // Returns the statistics; throws with the timeline as it was, but for kCancelled, which keeps what was generated.
   GenerateStats generate(const GenerateOptions& options, const EventSink& sink);
+  // The same in the background: the session is busy until poll() has handed over the last event.
+  void start(GenerateOptions options);
+  // See BackgroundTurn::poll. Error kInvalidArgument: nothing was started; kBusy: another poll is under way.
+  size_t poll(size_t most, std::chrono::milliseconds timeout, const EventSink& sink);
   void pretend(uint64_t position);  // synthetic models only, see dsv4_session_pretend
   void cancel();
 
   Timeline& timeline() { return timeline_; }
+  const Timeline& timeline() const { return timeline_; }
   const Engine& engine() const { return *engine_; }
   const Conversation& conversation() const { return conversation_; }
 
+  enum class Drive : uint32_t { kNone, kMessages, kTokens };
+  Drive drive() const { return drive_; }
+  // Becomes all of what a snapshot holds; the timeline is of make_empty().
+  void replace(Timeline& timeline, Conversation& conversation, Drive drive) noexcept;
+
  private:
-  enum class Drive { kNone, kMessages, kTokens };
   void need_drive(Drive drive) const;
+  void take_use();
   bool is_cancelled() const { return cancel_.load(std::memory_order_relaxed); }
 
   std::shared_ptr<Engine> engine_;
@@ -122,8 +136,11 @@ class Session {
   Drive drive_ = Drive::kNone;
   std::atomic<bool> busy_{false};
   std::atomic<bool> cancel_{false};
+  std::atomic<bool> polling_{false};
+  std::unique_ptr<BackgroundTurn> background_;  // last: it uses the rest
 
   friend class Turn;
+  friend class BackgroundTurn;
 };
 
 }  // namespace dsv4

@@ -93,6 +93,8 @@ void Timeline::mark() {
 // Chunks end at multiples of 128 where that costs nothing, so that checkpoints there are small.
 int64_t Timeline::next_chunk() const {
   const int64_t left = size() - evaluated_;
+  const int64_t fair = engine_->scheduler->fair_rows(std::min(left, options_.chunk));
+  if (fair < std::min(left, options_.chunk)) return fair;
   if (left <= options_.chunk) return left;
   const int64_t end = evaluated_ + options_.chunk;
   const int64_t aligned = end - end % kAlignment;
@@ -133,7 +135,7 @@ void Timeline::evaluate(const Outputs& outputs, const Progress& progress, const 
     chunk.draft_logits = outputs.draft_logits != nullptr ? outputs.draft_logits + row * vocab : nullptr;
     logits_valid_ = false;
     try {
-      model_.evaluate({&chunk, 1}, cancel);
+      engine_->scheduler->evaluate(chunk, cancel);
     } catch (...) {
       floor_ = evaluated_;  // the failed step wrote over what further steps back would need
       throw;
@@ -165,6 +167,39 @@ void Timeline::pretend(int64_t position) {
   evaluated_ = position;
   floor_ = position;
   logits_valid_ = false;
+}
+
+std::span<const float> Timeline::evaluated_logits() const {
+  return logits_valid_ && evaluated_ > 0 ? std::span<const float>(logits_) : std::span<const float>();
+}
+
+void Timeline::export_state(std::span<const StatePart> parts, uint8_t* out) const {
+  model_.export_state(*state_, parts, out);
+}
+
+std::unique_ptr<Timeline> Timeline::make_empty() const { return std::make_unique<Timeline>(engine_, options_); }
+
+void Timeline::import_state(std::span<const StatePart> parts, const uint8_t* in) {
+  model_.import_state(*state_, parts, in);
+}
+
+void Timeline::set_restored(std::vector<int32_t> tokens, int64_t evaluated, std::span<const float> logits) {
+  tokens_ = std::move(tokens);
+  floor_ = evaluated_ = evaluated;
+  logits_valid_ = !logits.empty();
+  std::copy(logits.begin(), logits.end(), logits_.begin());
+  checkpoints_.take(*state_, evaluated_);  // a turn from here may be taken back
+}
+
+void Timeline::swap(Timeline& other) noexcept {
+  // Model, options and share of the memory are equal.
+  std::swap(state_, other.state_);
+  checkpoints_.swap(other.checkpoints_);
+  std::swap(tokens_, other.tokens_);
+  std::swap(evaluated_, other.evaluated_);
+  std::swap(floor_, other.floor_);
+  std::swap(logits_, other.logits_);
+  std::swap(logits_valid_, other.logits_valid_);
 }
 
 }  // namespace dsv4

@@ -71,6 +71,18 @@ class Timeline {
   // Synthetic models: see dsv4_session_pretend.
   void pretend(int64_t position);
 
+  // For snapshots (snapshot.h).
+  const StateShape& shape() const { return shape_; }
+  std::span<const float> evaluated_logits() const;  // after the newest evaluated token; empty where they are not known
+  void export_state(std::span<const StatePart> parts, uint8_t* out) const;
+  // An empty one for the same kind of session; its state counts against the memory limit too. Error kOutOfMemoryHost.
+  std::unique_ptr<Timeline> make_empty() const;
+  // Into an empty one: rows, then what they stand for. `logits` may be empty.
+  void import_state(std::span<const StatePart> parts, const uint8_t* in);
+  void set_restored(std::vector<int32_t> tokens, int64_t evaluated, std::span<const float> logits);
+  // The other is of make_empty(), by this one or by one that it was made from.
+  void swap(Timeline& other) noexcept;
+
  private:
   void rewind(int64_t position);
   int64_t next_chunk() const;

@@ -1,0 +1,78 @@
+// Scheduler: the steps of one model, over all sessions that have tokens to evaluate at the moment.
+//
+// A session asks for one chunk at a time and waits for it. Whoever comes first while no step is running leads: it takes
+// what the others ask for by then into the same step, oldest first, runs it, and lets the next one lead. So a step has
+// the rows of all ready sessions, and there is no thread to hand over to: a session that is alone runs its steps
+// itself.
+//
+// Sessions that decode come back for the next token within microseconds, after their draw; a leader waits for them that
+// long, or they would form two groups that take turns. And while others decode, a prompt gets so few rows at once that
+// a step takes two to three times as long as one without it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <vector>
+
+#include "lib/model/model.h"
+
+namespace dsv4 {
+
+class Scheduler {
+ public:
+  explicit Scheduler(Model& model) : model_(model) {}
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // Evaluates one chunk of at most model.max_rows() tokens, together with those of other sessions. Throws what the step
+  // throws; the state is then as it was. `cancel`: kCancelled while it waits, or within a layer where it is alone in
+  // the step; a step that others share is ended by nobody, and is short.
+  void evaluate(const Chunk& chunk, const std::atomic<bool>* cancel);
+
+  // How many of `wanted` tokens a prompt should ask for now.
+  int64_t fair_rows(int64_t wanted);
+
+  // A session that decodes, as long as this lives.
+  class Decoding {
+   public:
+    explicit Decoding(Scheduler& scheduler) : scheduler_(scheduler) { scheduler_.change_decoding(+1); }
+    ~Decoding() { scheduler_.change_decoding(-1); }
+    Decoding(const Decoding&) = delete;
+    Decoding& operator=(const Decoding&) = delete;
+
+   private:
+    Scheduler& scheduler_;
+  };
+
+ private:
+  struct Request {
+    const Chunk* chunk;
+    const std::atomic<bool>* cancel;
+    bool taken = false, done = false;
+    std::exception_ptr error;
+  };
+  using Lock = std::unique_lock<std::mutex>;
+
+  void change_decoding(int by);
+  void wait_for_decoders(Lock& lock);
+  void take_requests();
+  void lead(Lock& lock);
+  void run();
+  void learn(double seconds);
+
+  Model& model_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Request*> waiting_;  // oldest first; each lies on the stack of its evaluate()
+  std::vector<Request*> step_;     // of the leader: the step under way
+  std::vector<Chunk> chunks_;      // likewise
+  bool leading_ = false;
+  int decoding_ = 0;           // sessions that are between two tokens
+  double decode_seconds_ = 0;  // of a step of single rows, lately
+  double row_seconds_ = 0;     // of a prompt's row beside them
+};
+
+}  // namespace dsv4
