@@ -5,6 +5,7 @@ find_package(PkgConfig REQUIRED)
 find_package(fmt REQUIRED)            # used header-only: nothing to link, nothing to clash with in a host
 find_package(nlohmann_json REQUIRED)  # headers
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 
 if(NOT DSV4_WITHOUT_ONEDNN)
   # cmake/bootstrap.sh puts it there where the system has none, or one older than 3.

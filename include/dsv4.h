@@ -571,6 +571,68 @@ DSV4_API dsv4_status dsv4_session_start(dsv4_session *session, const dsv4_genera
 DSV4_API dsv4_status dsv4_session_poll(dsv4_session *session, dsv4_event_fn on_event, void *user, size_t max_events,
                                        uint32_t timeout_ms, size_t *delivered, dsv4_error **error);
 
+/* ----------------------------------------------------------------------------------------------------- snapshot */
+
+/* A session as a stream of bytes, and back: tokens, the model's state for them, the last logits, the conversation with
+ * the exact tokens of its answers. It holds the model's own number formats, so that one that one backend wrote is read by
+ * every other; on the same backend a restored session goes on bit for bit as the saved one would have. How much: for Flash
+ * about 4 KB a token. The format is documented in lib/session/SNAPSHOT.md; every part of it has a checksum. */
+
+typedef struct dsv4_snapshot_options {
+  size_t struct_size;
+  int32_t level;        /* zstd's level, -7 (fastest) to 19 (smallest); 0: -1 */
+  int32_t uncompressed; /* 1: store everything as it is */
+} dsv4_snapshot_options;
+#define DSV4_SNAPSHOT_OPTIONS_INIT {sizeof(dsv4_snapshot_options), 0, 0}
+DSV4_API void dsv4_snapshot_options_init(dsv4_snapshot_options *options, size_t struct_size);
+
+/* Takes all `size` bytes and returns 0, or gives up with another value. */
+typedef int32_t (*dsv4_write_fn)(void *user, const void *data, size_t size);
+/* Puts up to `size` bytes into `data` and returns how many; 0: there are no more; negative: gives up. */
+typedef int64_t (*dsv4_read_fn)(void *user, void *data, size_t size);
+
+/* Written beside (PATH.*.part), flushed to the disk, then renamed: `path` holds either what it held before or a whole
+ * snapshot. Memory stays within some megabytes, whatever the session's length. Errors: NOT_FOUND (the folder), IO,
+ * UNSUPPORTED (a conversation nested deeper than JSON is read). */
+DSV4_API dsv4_status dsv4_session_save_path(dsv4_session *session, const char *path,
+                                            const dsv4_snapshot_options *options, dsv4_error **error);
+/* The same into a callback. Errors: IO (the callback gave up). */
+DSV4_API dsv4_status dsv4_session_save(dsv4_session *session, dsv4_write_fn write, void *user,
+                                       const dsv4_snapshot_options *options, dsv4_error **error);
+
+/* The session becomes what the snapshot says: all of it or, on an error, nothing. What it held before is gone; its own
+ * options (context, prefill_chunk, checkpoints) stay. Until the end both states exist, and host_memory_limit counts both.
+ * Errors: CORRUPT (no snapshot, cut short, damaged), UNSUPPORTED (another format version), INCOMPATIBLE (another model;
+ * with and without DSV4_SESSION_DRAFT), CONTEXT_FULL, OUT_OF_MEMORY_HOST, NOT_FOUND, IO. */
+DSV4_API dsv4_status dsv4_session_restore_path(dsv4_session *session, const char *path, dsv4_error **error);
+/* From a callback, which is asked for as many bytes as the snapshot has and no more. */
+DSV4_API dsv4_status dsv4_session_restore(dsv4_session *session, dsv4_read_fn read, void *user, dsv4_error **error);
+
+enum { /* how a session is driven */
+  DSV4_DRIVEN_NOT_YET = 0,
+  DSV4_DRIVEN_BY_MESSAGES = 1,
+  DSV4_DRIVEN_BY_TOKENS = 2
+};
+
+typedef struct dsv4_snapshot_info {
+  size_t struct_size;
+  uint64_t fingerprint; /* of the model, see dsv4_model_info */
+  uint64_t tokens;
+  uint64_t evaluated;   /* of them, reflected in the state */
+  uint64_t context;     /* of the session that was saved */
+  uint64_t state_bytes; /* of the state, before compression */
+  int64_t vocab;
+  int64_t layers;       /* of the state, the draft head's included */
+  int32_t format_version;
+  int32_t profile;      /* DSV4_PROFILE_* that was in force */
+  int32_t driven;       /* DSV4_DRIVEN_* */
+  int32_t draft;        /* 1: of a session with DSV4_SESSION_DRAFT */
+} dsv4_snapshot_info;
+
+/* What the header says; nothing behind it is read or checked. Errors: CORRUPT, UNSUPPORTED, NOT_FOUND, IO. */
+DSV4_API dsv4_status dsv4_snapshot_peek_path(const char *path, dsv4_snapshot_info *info, dsv4_error **error);
+DSV4_API dsv4_status dsv4_snapshot_peek(dsv4_read_fn read, void *user, dsv4_snapshot_info *info, dsv4_error **error);
+
 /* ------------------------------------------------------------------------------------------------------- parser */
 
 /* The reader of model output that generate uses, for hosts that draw tokens themselves, and for people who debug

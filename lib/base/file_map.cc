@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/system_error.h"
 
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
@@ -23,17 +24,6 @@ namespace dsv4 {
 namespace {
 
 #ifndef _WIN32
-
-[[noreturn]] void fail_errno(const std::string& path, const char* what, int error) {
-  const Status status = error == ENOENT || error == ENOTDIR ? Status::kNotFound : Status::kIo;
-  char buffer[128] = "";
-  // strerror_r of glibc returns the text, POSIX's fills the buffer: take whichever this one is.
-  auto text = [&](auto result) -> const char* {
-    if constexpr (std::is_pointer_v<decltype(result)>) return result;
-    return buffer;
-  };
-  fail(status, "{}: {}: {}", path, what, text(strerror_r(error, buffer, sizeof buffer)));
-}
 
 class Descriptor {
  public:
@@ -57,11 +47,7 @@ class Descriptor {
 
 FileMap::FileMap(const std::string& path) : path_(path) {
   HANDLE file = CreateFileA(path.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, 0, nullptr);
-  if (file == INVALID_HANDLE_VALUE) {
-    const DWORD error = GetLastError();
-    const bool missing = error == ERROR_FILE_NOT_FOUND || error == ERROR_PATH_NOT_FOUND;
-    fail(missing ? Status::kNotFound : Status::kIo, "{}: cannot open: system error {}", path, error);
-  }
+  if (file == INVALID_HANDLE_VALUE) fail_system(path, "cannot open", GetLastError());
   LARGE_INTEGER size{};
   GetFileSizeEx(file, &size);
   size_ = static_cast<size_t>(size.QuadPart);
@@ -74,7 +60,7 @@ FileMap::FileMap(const std::string& path) : path_(path) {
   }
   const DWORD error = GetLastError();
   CloseHandle(file);
-  if (size_ != 0 && data_ == nullptr) fail(Status::kIo, "{}: cannot map: system error {}", path, error);
+  if (size_ != 0 && data_ == nullptr) fail_system(path, "cannot map", error);
 }
 
 FileMap::~FileMap() {

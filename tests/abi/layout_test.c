@@ -196,6 +196,25 @@ FIELD(dsv4_generate_options, grammar_kind, 156, 4);
 FIELD(dsv4_generate_options, tool_name, 160, 8);
 FIELD(dsv4_generate_options, grammar, 168, 8);
 
+SIZE(dsv4_snapshot_options, 16);
+FIELD(dsv4_snapshot_options, struct_size, 0, 8);
+FIELD(dsv4_snapshot_options, level, 8, 4);
+FIELD(dsv4_snapshot_options, uncompressed, 12, 4);
+
+SIZE(dsv4_snapshot_info, 80);
+FIELD(dsv4_snapshot_info, struct_size, 0, 8);
+FIELD(dsv4_snapshot_info, fingerprint, 8, 8);
+FIELD(dsv4_snapshot_info, tokens, 16, 8);
+FIELD(dsv4_snapshot_info, evaluated, 24, 8);
+FIELD(dsv4_snapshot_info, context, 32, 8);
+FIELD(dsv4_snapshot_info, state_bytes, 40, 8);
+FIELD(dsv4_snapshot_info, vocab, 48, 8);
+FIELD(dsv4_snapshot_info, layers, 56, 8);
+FIELD(dsv4_snapshot_info, format_version, 64, 4);
+FIELD(dsv4_snapshot_info, profile, 68, 4);
+FIELD(dsv4_snapshot_info, driven, 72, 4);
+FIELD(dsv4_snapshot_info, draft, 76, 4);
+
 SIZE(dsv4_parser_options, 32);
 FIELD(dsv4_parser_options, struct_size, 0, 8);
 FIELD(dsv4_parser_options, start, 8, 4);
@@ -283,6 +302,10 @@ VALUE(DSV4_GRAMMAR_JSON_SCHEMA, 2);
 VALUE(DSV4_GRAMMAR_EBNF, 3);
 VALUE(DSV4_GRAMMAR_REGEX, 4);
 
+VALUE(DSV4_DRIVEN_NOT_YET, 0);
+VALUE(DSV4_DRIVEN_BY_MESSAGES, 1);
+VALUE(DSV4_DRIVEN_BY_TOKENS, 2);
+
 VALUE(DSV4_START_CONTENT, 0);
 VALUE(DSV4_START_REASONING, 1);
 VALUE(DSV4_START_TOOL_CALLS, 2);
@@ -334,6 +357,7 @@ int main(void) {
   CHECK_INIT(dsv4_session_options, DSV4_SESSION_OPTIONS_INIT);
   CHECK_INIT(dsv4_eval_options, DSV4_EVAL_OPTIONS_INIT);
   CHECK_INIT(dsv4_generate_options, DSV4_GENERATE_OPTIONS_INIT);
+  CHECK_INIT(dsv4_snapshot_options, DSV4_SNAPSHOT_OPTIONS_INIT);
   CHECK_INIT(dsv4_parser_options, DSV4_PARSER_OPTIONS_INIT);
   printf("layout of %d-bit: %d failures\n", (int)(8 * sizeof(void *)), failures);
   return failures != 0;

@@ -146,6 +146,7 @@ const std::vector<HeaderRule>& header_rules() {
                   std::regex::icase),
        {"lib/base/", "samples/", "bindings/"}},
       {"PCRE2", std::regex("pcre2.*"), {"lib/text/"}},
+      {"zstd", std::regex("zstd.*"), {"lib/session/"}},
       {"JSON", std::regex("nlohmann/.*"), {"lib/checkpoint/", "lib/text/", "lib/session/", "lib/api/", "samples/"}},
       {"doctest", std::regex("doctest.*"), {}},
       {"iostream", std::regex("(iostream|ostream|istream|fstream|iomanip)"), {"samples/", "bindings/"}},

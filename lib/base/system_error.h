@@ -1,0 +1,19 @@
+// What the operating system says of a failed call, as an Error. For the files of lib/base that make such calls.
+#pragma once
+
+#include <string>
+
+namespace dsv4 {
+
+#ifndef _WIN32
+
+// kNotFound where a file or its folder is not there, else kIo: "PATH: WHAT: the system's reason".
+[[noreturn]] void fail_errno(const std::string& path, const char* what, int error);
+
+#else
+
+[[noreturn]] void fail_system(const std::string& path, const char* what, unsigned long error);
+
+#endif
+
+}  // namespace dsv4
