@@ -1,12 +1,15 @@
-# What `cmake --install` puts into a prefix: the header, both libraries, find_package(dsv4), dsv4.pc, and, where oneDNN
-# was not the system's own, its library in <libdir>/dsv4. The prefix can be moved afterwards.
+# What `cmake --install` puts into a prefix: the header, both libraries, find_package(dsv4), dsv4.pc, licences and notices,
+# and, where oneDNN was not the system's own, its library in <libdir>/dsv4. The prefix can be moved afterwards.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/dsv4)
 set(private_dir ${CMAKE_INSTALL_LIBDIR}/dsv4)
 
 install(FILES ${PROJECT_SOURCE_DIR}/include/dsv4.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/THIRD_PARTY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(NOT DSV4_WITHOUT_XGRAMMAR)  # inside the libraries; of it only what its licence asks for is installed
+  install(FILES ${DSV4_XGRAMMAR_DIR}/LICENSE ${DSV4_XGRAMMAR_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR}/xgrammar)
+endif()
 # Two export sets: hosts of the shared library need none of the dependencies that the static one calls for.
 install(TARGETS dsv4 EXPORT dsv4-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS dsv4_static EXPORT dsv4-static-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -24,5 +24,13 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${DSV4_XGRAMMAR_D
 set(DSV4_XGRAMMAR_FLAGS -isystem${DSV4_XGRAMMAR_DIR}/include -isystem${DSV4_XGRAMMAR_DIR}/3rdparty/picojson
                         -isystem${DSV4_XGRAMMAR_DIR}/3rdparty/dlpack/include -Dxgrammar=dsv4_xgrammar
                         -Dpicojson=dsv4_picojson -DXGRAMMAR_ENABLE_CPPTRACE=0 -DXGRAMMAR_ENABLE_INTERNAL_CHECK=0)
+# Parser steps for one mask or one token: the largest masks over 129,280 tokens take half a million. Under fuzzing the
+# vocabulary is small, and a step slow.
+set(work_limit 20000000)
+if(DSV4_FUZZ)
+  set(work_limit 300000)
+endif()
+list(APPEND DSV4_XGRAMMAR_FLAGS -DXGRAMMAR_WORK_LIMIT=${work_limit})
+set_target_properties(dsv4_xgrammar PROPERTIES CXX_STANDARD 17)  # what it is written in; not C++20 under clang
 target_include_directories(dsv4_xgrammar PRIVATE ${DSV4_XGRAMMAR_DIR}/cpp)
 target_compile_options(dsv4_xgrammar PRIVATE ${DSV4_XGRAMMAR_FLAGS} -w -O2)  # its warnings are not ours

@@ -79,6 +79,8 @@ class ConstraintMatcher {
   // Bit i % 32 of word i / 32 set: token i may come next. [(vocab + 31) / 32], valid until the next call of a member
   // that is not const. All zero: after EOS was accepted, or where no token of this vocabulary can go on (a grammar of
   // the host's that asks for a character which no token writes); the caller reports that as an error.
+  // Error kUnsupported, here and from accept(): a grammar of the host's is so ambiguous that a step would take seconds.
+  // The matcher is of no use after that.
   std::span<const uint32_t> mask();
   bool accept(int32_t id);  // false: not allowed, and nothing changed. EOS ends the answer
   bool can_end() const;     // EOS is allowed

@@ -21,6 +21,8 @@ auto guarded(const char* doing, Call&& call) -> decltype(call()) {
     throw;
   } catch (const std::bad_alloc&) {
     throw;
+  } catch (const xgrammar::WorkLimitError&) {
+    fail(Status::kUnsupported, "constrained output: {}: a text can be read in too many ways by this grammar", doing);
   } catch (const std::exception& error) {
     fail(Status::kInternal, "constrained output: {}: {}", doing, error.what());
   }

@@ -33,7 +33,7 @@ class GrammarEngine {
   std::unique_ptr<Impl> impl_;
 };
 
-// How far a text has come in a grammar.
+// How far a text has come in a grammar. Error kUnsupported where that is too ambiguous to be followed in time.
 class GrammarCursor {
  public:
   explicit GrammarCursor(std::shared_ptr<const CompiledGrammar> grammar);

@@ -136,7 +136,7 @@ class NumberWriter {
       const int64_t a = std::max(first, low), b = std::min(last, high);
       if (a <= b) parts.push_back(same_length(std::to_string(a), std::to_string(b), 0));
       low = high + 1;
-      high = high * 10 + 9;
+      if (length < kMaxNumberDigits) high = high * 10 + 9;
     }
     return g_.choice(parts);
   }
