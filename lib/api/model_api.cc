@@ -78,9 +78,8 @@ dsv4_model* finish_model(std::unique_ptr<Checkpoint> checkpoint, const dsv4_mode
   auto handle = std::make_unique<dsv4_model>();
   for (const std::string& note : checkpoint->notes()) handle->notes += (handle->notes.empty() ? "" : "\n") + note;
   const std::string folder = checkpoint->folder();
-  auto engine = std::make_shared<Engine>();
-  engine->model = std::make_unique<Model>(std::move(checkpoint), open_backend(o), o.max_step_rows);
-  engine->scheduler = std::make_unique<Scheduler>(*engine->model);
+  auto engine =
+      std::make_shared<Engine>(std::make_unique<Model>(std::move(checkpoint), open_backend(o), o.max_step_rows));
   load_tokenizer(*engine, folder);
   set_profile(*engine, o.profile);
   engine->memory_limit = o.host_memory_limit;

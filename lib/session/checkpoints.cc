@@ -17,10 +17,18 @@ uint64_t Checkpoints::bytes() const {
   return bytes;
 }
 
+std::vector<Checkpoints::Place>::iterator Checkpoints::find(int64_t position) {
+  return std::lower_bound(list_.begin(), list_.end(), position,
+                          [](const Place& place, int64_t p) { return place.position < p; });
+}
+
+const std::vector<uint8_t>* Checkpoints::rows_at(int64_t position) const {
+  const auto at = const_cast<Checkpoints*>(this)->find(position);
+  return at != list_.end() && at->position == position ? at->rows.get() : nullptr;
+}
+
 void Checkpoints::take(const SequenceState& state, int64_t position) {
-  const auto at = std::lower_bound(list_.begin(), list_.end(), position,
-                                   [](const Place& place, int64_t p) { return place.position < p; });
-  if (most_ == 0 || position <= 0 || (at != list_.end() && at->position == position)) return;
+  if (most_ == 0 || position <= 0 || rows_at(position) != nullptr) return;
   const std::vector<StatePart> parts = state_parts(shape_, position, StateExtent::kRecent);
   std::shared_ptr<MemoryShare> share;
   auto rows = std::make_shared<std::vector<uint8_t>>();
@@ -34,7 +42,20 @@ void Checkpoints::take(const SequenceState& state, int64_t position) {
     return;
   }
   engine_->model->export_state(state, parts, rows->data());
-  list_.insert(at, {position, std::move(rows), std::move(share)});
+  list_.insert(find(position), {position, std::move(rows), std::move(share)});
+  if (count() > most_) thin_out();
+}
+
+void Checkpoints::add(int64_t position, std::vector<uint8_t> rows) {
+  if (most_ == 0 || rows_at(position) != nullptr) return;
+  std::shared_ptr<MemoryShare> share;
+  try {
+    share = std::make_shared<MemoryShare>(*engine_, rows.size());
+  } catch (const Error&) {
+    return;  // no room for it under the limit
+  }
+  list_.insert(find(position),
+               {position, std::make_shared<const std::vector<uint8_t>>(std::move(rows)), std::move(share)});
   if (count() > most_) thin_out();
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "lib/model/model.h"
 #include "lib/session/scheduler.h"
@@ -16,8 +17,10 @@
 namespace dsv4 {
 
 struct Engine {
-  std::unique_ptr<Model> model;
-  std::unique_ptr<Scheduler> scheduler;
+  explicit Engine(std::unique_ptr<Model> m) : model(std::move(m)), scheduler(*model) {}
+
+  const std::unique_ptr<Model> model;
+  Scheduler scheduler;
   std::unique_ptr<Tokenizer> tokenizer;             // nullptr: the checkpoint has none
   std::string tokenizer_path;                       // where it was looked for
   std::unique_ptr<ConstraintCompiler> constraints;  // nullptr without a tokenizer

@@ -39,6 +39,20 @@ void write_small(SectionWriter& writer, SectionType type, std::vector<uint8_t> c
   writer.write(type, section);
 }
 
+// The place where the last answer began, which the next turn may have to go back to: a copy of rows that are not in the
+// state any more.
+void write_mark(SectionWriter& writer, const Timeline& timeline) {
+  const std::vector<uint8_t>* rows = timeline.marked_rows();
+  if (rows == nullptr || timeline.marked() > timeline.evaluated()) return;
+  Section section;
+  Encoder(section.raw).u64(static_cast<uint64_t>(timeline.marked()));
+  section.raw.insert(section.raw.end(), rows->begin(), rows->end());
+  SnapshotOptions plain;
+  plain.compress = false;
+  Packer().pack(section, plain);
+  writer.write(SectionType::kMark, section, 0);
+}
+
 template <class T>
 std::vector<uint8_t> bytes_of(std::span<const T> values) {
   const uint8_t* p = reinterpret_cast<const uint8_t*>(values.data());
@@ -123,6 +137,7 @@ class Reader {
       case SectionType::kState: return state_->take(section);
       case SectionType::kLogits: return take_logits(section);
       case SectionType::kConversation: return take_conversation(section);
+      case SectionType::kMark: return take_mark(section);
       default: break;
     }
     if ((section.flags & kCritical) != 0) {
@@ -187,6 +202,31 @@ class Reader {
     conversation_ = decode_conversation(bytes, header_.vocab, source_.name);
   }
 
+  void take_mark(const SectionHeader& section) {
+    once(has_mark_, "the mark");
+    std::vector<uint8_t> place(8);
+    if (section.raw < place.size() || section.stored < place.size() || (section.flags & kCompressed) != 0) {
+      fail(Status::kCorrupt, "{}: the mark: {} bytes, stored as {}", source_.name, section.raw, section.stored);
+    }
+    read_exactly(source_, place.data(), place.size(), "the mark");
+    const uint64_t position = Decoder(place).u64();
+    if (position == 0 || position > header_.evaluated) {
+      fail(Status::kCorrupt, "{}: the mark: position {}: 1 to {} expected", source_.name, position, header_.evaluated);
+    }
+    const auto parts = state_parts(fresh_->shape(), static_cast<int64_t>(position), StateExtent::kRecent);
+    const size_t bytes = total_bytes(parts);
+    if (section.raw != section.stored || section.raw - place.size() != bytes) {
+      fail(Status::kCorrupt, "{}: the mark: {} bytes, {} expected", source_.name, section.raw, place.size() + bytes);
+    }
+    std::vector<uint8_t> rows(bytes);
+    read_exactly(source_, rows.data(), rows.size(), "the mark");
+    Checksum sum;
+    sum.add(place.data(), place.size());
+    sum.add(rows.data(), rows.size());
+    if (sum.value() != section.checksum) damaged("the mark", "its checksum does not fit");
+    fresh_->add_mark(static_cast<int64_t>(position), std::move(rows));
+  }
+
   void skip(const SectionHeader& section) {
     Checksum sum;
     std::vector<uint8_t> bytes;
@@ -227,7 +267,7 @@ class Reader {
   std::unique_ptr<StateReader> state_;
   Checksum headers_;
   uint64_t count_ = 0, unknown_ = 0;
-  bool has_tokens_ = false, has_logits_ = false, has_conversation_ = false;
+  bool has_tokens_ = false, has_logits_ = false, has_conversation_ = false, has_mark_ = false;
   std::vector<int32_t> tokens_;
   std::vector<float> logits_;
   Conversation conversation_;
@@ -253,6 +293,7 @@ void save_snapshot(const Session& session, const ByteSink& sink, const SnapshotO
     write_small(writer, SectionType::kLogits, bytes_of(t.evaluated_logits()), options);
   }
   if (session.drive() == Session::Drive::kMessages) writer.write(SectionType::kConversation, conversation);
+  write_mark(writer, t);
   writer.end();
 }
 

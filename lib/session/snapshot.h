@@ -1,6 +1,6 @@
 // Snapshots: a session as a stream of bytes, and back. SNAPSHOT.md says what each byte means.
 //
-//   header | TOKENS | STATE, in chunks of 1 MiB | LOGITS | CONVERSATION | END
+//   header | TOKENS | STATE, in chunks of 1 MiB | LOGITS | CONVERSATION | MARK | END
 //
 // The state is the rows that state_parts.h lists, in the model's own format, so that every backend reads what another
 // wrote. Memory stays bounded by a few chunks, whatever the length. Reading is all or nothing: the session changes when
@@ -19,7 +19,7 @@
 namespace dsv4 {
 
 struct SnapshotOptions {
-  static constexpr int kDefaultLevel = -1;  // zstd's; measured by tests/bench/snapshot_bench.cc
+  static constexpr int kDefaultLevel = 1;  // of zstd, by tests/bench/snapshot_bench.cc
   static constexpr int kLowest = -7, kHighest = 19;
 
   int level = kDefaultLevel;

@@ -29,6 +29,7 @@ enum class SectionType : uint32_t {
   kState = 2,
   kLogits = 3,
   kConversation = 4,
+  kMark = 5,
   // 16 to 31: reserved for an unfinished turn
   kEnd = 0xffffffff
 };

@@ -22,10 +22,10 @@ SectionWriter::SectionWriter(const ByteSink& sink, const SnapshotHeader& header)
   sink_(bytes.data(), bytes.size());
 }
 
-void SectionWriter::write(SectionType type, const Section& section) {
+void SectionWriter::write(SectionType type, const Section& section, uint32_t flags) {
   SectionHeader header = section.header;
   header.type = static_cast<uint32_t>(type);
-  header.flags |= kCritical;
+  header.flags |= flags;
   const SectionBytes head = encode(header);
   headers_.add(head.data(), head.size());
   ++count_;

@@ -15,7 +15,7 @@ class SectionWriter {
  public:
   // Writes the header.
   SectionWriter(const ByteSink& sink, const SnapshotHeader& header);
-  void write(SectionType type, const Section& section);
+  void write(SectionType type, const Section& section, uint32_t flags = kCritical);
   void end();
 
  private:

@@ -41,6 +41,7 @@ Timeline::Timeline(const Timeline& other)
       tokens_(other.tokens_),
       evaluated_(other.evaluated_),
       floor_(other.evaluated_),
+      marked_(other.marked_),
       logits_(other.logits_),
       logits_valid_(other.logits_valid_) {
   std::vector<uint8_t> rows;
@@ -87,13 +88,15 @@ void Timeline::rewind_to(int64_t position) {
 }
 
 void Timeline::mark() {
-  if (evaluated_ == size() && evaluated_ - 1 >= floor_) checkpoints_.take(*state_, evaluated_ - 1);
+  if (evaluated_ != size() || evaluated_ - 1 < floor_) return;
+  marked_ = evaluated_ - 1;
+  checkpoints_.take(*state_, marked_);
 }
 
 // Chunks end at multiples of 128 where that costs nothing, so that checkpoints there are small.
 int64_t Timeline::next_chunk() const {
   const int64_t left = size() - evaluated_;
-  const int64_t fair = engine_->scheduler->fair_rows(std::min(left, options_.chunk));
+  const int64_t fair = engine_->scheduler.fair_rows(std::min(left, options_.chunk));
   if (fair < std::min(left, options_.chunk)) return fair;
   if (left <= options_.chunk) return left;
   const int64_t end = evaluated_ + options_.chunk;
@@ -135,7 +138,7 @@ void Timeline::evaluate(const Outputs& outputs, const Progress& progress, const 
     chunk.draft_logits = outputs.draft_logits != nullptr ? outputs.draft_logits + row * vocab : nullptr;
     logits_valid_ = false;
     try {
-      engine_->scheduler->evaluate(chunk, cancel);
+      engine_->scheduler.evaluate(chunk, cancel);
     } catch (...) {
       floor_ = evaluated_;  // the failed step wrote over what further steps back would need
       throw;
@@ -183,6 +186,11 @@ void Timeline::import_state(std::span<const StatePart> parts, const uint8_t* in)
   model_.import_state(*state_, parts, in);
 }
 
+void Timeline::add_mark(int64_t position, std::vector<uint8_t> rows) {
+  marked_ = position;
+  checkpoints_.add(position, std::move(rows));
+}
+
 void Timeline::set_restored(std::vector<int32_t> tokens, int64_t evaluated, std::span<const float> logits) {
   tokens_ = std::move(tokens);
   floor_ = evaluated_ = evaluated;
@@ -198,6 +206,7 @@ void Timeline::swap(Timeline& other) noexcept {
   std::swap(tokens_, other.tokens_);
   std::swap(evaluated_, other.evaluated_);
   std::swap(floor_, other.floor_);
+  std::swap(marked_, other.marked_);
   std::swap(logits_, other.logits_);
   std::swap(logits_valid_, other.logits_valid_);
 }

@@ -77,6 +77,10 @@ class Timeline {
   void export_state(std::span<const StatePart> parts, uint8_t* out) const;
   // An empty one for the same kind of session; its state counts against the memory limit too. Error kOutOfMemoryHost.
   std::unique_ptr<Timeline> make_empty() const;
+  // The checkpoint of the last mark(), where it is still there; nullptr else.
+  const std::vector<uint8_t>* marked_rows() const { return checkpoints_.rows_at(marked_); }
+  int64_t marked() const { return marked_; }
+  void add_mark(int64_t position, std::vector<uint8_t> rows);
   // Into an empty one: rows, then what they stand for. `logits` may be empty.
   void import_state(std::span<const StatePart> parts, const uint8_t* in);
   void set_restored(std::vector<int32_t> tokens, int64_t evaluated, std::span<const float> logits);
@@ -97,6 +101,7 @@ class Timeline {
   std::vector<int32_t> tokens_;
   int64_t evaluated_ = 0;
   int64_t floor_ = 0;
+  int64_t marked_ = 0;         // where mark() was called last
   std::vector<float> logits_;  // [vocab]
   bool logits_valid_ = false;  // logits_ belong to token evaluated_ - 1
 };

@@ -230,7 +230,7 @@ EndReason Turn::step() {
 
 void Turn::decode() {
   const Stopwatch stopwatch(stats_.decode_seconds);
-  const Scheduler::Decoding decoding(*session_.engine_->scheduler);
+  const Scheduler::Decoding decoding(session_.engine_->scheduler);
   while (stats_.reason == EndReason::kNone) stats_.reason = step();
 }
 

@@ -87,12 +87,12 @@ struct Evaluated {
   std::vector<float> draft;   // [T, vocab], row 0 unused
 };
 
-Evaluated evaluate(Model& model, std::span<const int32_t> tokens, int64_t chunk) {
+Evaluated evaluate(const std::shared_ptr<Engine>& engine, std::span<const int32_t> tokens, int64_t chunk) {
   Evaluated out;
-  const size_t n = tokens.size() * static_cast<size_t>(model.config().vocab);
+  const size_t n = tokens.size() * static_cast<size_t>(engine->model->config().vocab);
   out.logits.resize(n);
   out.draft.resize(n);
-  Timeline timeline(model, {static_cast<int64_t>(tokens.size()), chunk, true});
+  Timeline timeline(engine, {static_cast<int64_t>(tokens.size()), chunk, true});
   timeline.append(tokens);
   timeline.evaluate({out.logits.data(), out.draft.data()}, {}, nullptr);
   return out;
@@ -109,10 +109,11 @@ TEST_CASE("logits and draft logits agree with the published program") {
     const int64_t rows = static_cast<int64_t>(tokens.size());
     int64_t best = 0, best_draft = 0;
     for (const BackendUnderTest& backend : backends_under_test()) {
-      Model model(Checkpoint::open(golden_dir(name), {}), backend.make(), 512);
-      const int64_t vocab = model.config().vocab;
+      const auto engine = std::make_shared<Engine>(
+          std::make_unique<Model>(Checkpoint::open(golden_dir(name), {}), backend.make(), 512));
+      const int64_t vocab = engine->model->config().vocab;
       for (const int64_t chunk : {rows, int64_t{7}, int64_t{1}}) {
-        const Evaluated got = evaluate(model, tokens, chunk);
+        const Evaluated got = evaluate(engine, tokens, chunk);
         const std::string what = name + ", " + backend.name +
                                  (chunk == rows ? ", prefill"
                                   : chunk == 7  ? ", chunks of 7"
@@ -149,12 +150,13 @@ TEST_CASE("the residual state after each layer is the published program's at the
           std::vector<float>& out = after.emplace_back(raw.size());
           std::transform(raw.begin(), raw.end(), out.begin(), to_float);
         });
-    Model model(Checkpoint::open(golden_dir(name), {}), std::move(trace), 512);
-    Timeline timeline(model, {static_cast<int64_t>(tokens.size()), 0, false});
+    const auto engine = std::make_shared<Engine>(
+        std::make_unique<Model>(Checkpoint::open(golden_dir(name), {}), std::move(trace), 512));
+    Timeline timeline(engine, {static_cast<int64_t>(tokens.size()), 0, false});
     timeline.append(tokens);
     timeline.evaluate({}, {}, nullptr);
 
-    const Config& c = model.config();
+    const Config& c = engine->model->config();
     const size_t width = static_cast<size_t>(c.streams * c.hidden);
     REQUIRE(static_cast<int64_t>(after.size()) == c.layers);
     for (size_t l = 0; l < after.size(); ++l) {

@@ -31,9 +31,9 @@ std::vector<BackendUnderTest> model_backends() {
   return out;
 }
 
-std::unique_ptr<Model> open_model(const std::string& name, std::unique_ptr<Backend> backend) {
-  return std::make_unique<Model>(Checkpoint::open(std::string(DSV4_TEST_DATA "/golden/") + name, {}),
-                                 std::move(backend), 1200);
+std::shared_ptr<Engine> open_model(const std::string& name, std::unique_ptr<Backend> backend) {
+  return std::make_shared<Engine>(std::make_unique<Model>(
+      Checkpoint::open(std::string(DSV4_TEST_DATA "/golden/") + name, {}), std::move(backend), 1200));
 }
 
 std::vector<int32_t> some_tokens(int64_t count, int64_t vocab, uint32_t seed) {
@@ -46,9 +46,9 @@ std::vector<int32_t> some_tokens(int64_t count, int64_t vocab, uint32_t seed) {
   return ids;
 }
 
-std::vector<float> all_logits(Model& model, std::span<const int32_t> tokens, int64_t chunk) {
-  std::vector<float> out(tokens.size() * static_cast<size_t>(model.config().vocab));
-  Timeline t(model, {static_cast<int64_t>(tokens.size()), chunk, false});
+std::vector<float> all_logits(const std::shared_ptr<Engine>& engine, std::span<const int32_t> tokens, int64_t chunk) {
+  std::vector<float> out(tokens.size() * static_cast<size_t>(engine->model->config().vocab));
+  Timeline t(engine, {static_cast<int64_t>(tokens.size()), chunk, false});
   t.append(tokens);
   t.evaluate({out.data(), nullptr}, {}, nullptr);
   return out;
@@ -94,18 +94,19 @@ void check_same(const BackendUnderTest& backend, std::span<const float> a, std::
 
 TEST_CASE("prefill in one piece, in chunks, and token by token") {
   for (const BackendUnderTest& backend : model_backends()) {
-    const auto model = open_model("micro", backend.make());
+    const auto engine = open_model("micro", backend.make());
+    Model* const model = engine->model.get();
     const int64_t vocab = model->config().vocab;
     for (const int64_t length : {5, 8, 11, 127, 128, 129, 130, 255, 256, 257, 383, 384, 385, 511, 512, 513}) {
       CAPTURE(backend.name);
       CAPTURE(length);
       const std::vector<int32_t> tokens = some_tokens(length, vocab, static_cast<uint32_t>(length));
-      const std::vector<float> whole = all_logits(*model, tokens, 1200);
+      const std::vector<float> whole = all_logits(engine, tokens, 1200);
       for (const int64_t chunk : {1, 3, 4, 7, 64, 127, 128, 129}) {
         if (chunk >= length) continue;
         if (chunk < 4 && length > 130 && length % 128 != 1) continue;  // the neighbour on the other side does these
         CAPTURE(chunk);
-        check_same(backend, all_logits(*model, tokens, chunk), whole, vocab);
+        check_same(backend, all_logits(engine, tokens, chunk), whole, vocab);
       }
     }
   }
@@ -115,11 +116,12 @@ TEST_CASE("the published shapes' other layer orders, in chunks") {
   for (const BackendUnderTest& backend : model_backends()) {
     for (const std::string name : {"micro2", "flash", "base"}) {
       CAPTURE(name);
-      const auto model = open_model(name, backend.make());
+      const auto engine = open_model(name, backend.make());
+      Model* const model = engine->model.get();
       const int64_t vocab = model->config().vocab;
       const std::vector<int32_t> tokens = some_tokens(270, vocab, 7);
-      const std::vector<float> whole = all_logits(*model, tokens, 1200);
-      for (const int64_t chunk : {1, 7, 129}) check_same(backend, all_logits(*model, tokens, chunk), whole, vocab);
+      const std::vector<float> whole = all_logits(engine, tokens, 1200);
+      for (const int64_t chunk : {1, 7, 129}) check_same(backend, all_logits(engine, tokens, chunk), whole, vocab);
     }
   }
 }
@@ -127,12 +129,13 @@ TEST_CASE("the published shapes' other layer orders, in chunks") {
 TEST_CASE("several sequences in one step are each as they are alone") {
   for (const BackendUnderTest& backend : model_backends()) {
     CAPTURE(backend.name);
-    const auto model = open_model("micro", backend.make());
+    const auto engine = open_model("micro", backend.make());
+    Model* const model = engine->model.get();
     const int64_t vocab = model->config().vocab;
     const std::vector<int32_t> a = some_tokens(301, vocab, 1), b = some_tokens(140, vocab, 2),
                                c = some_tokens(9, vocab, 3);
-    const std::vector<float> alone[3] = {all_logits(*model, a, 1200), all_logits(*model, b, 1200),
-                                         all_logits(*model, c, 1200)};
+    const std::vector<float> alone[3] = {all_logits(engine, a, 1200), all_logits(engine, b, 1200),
+                                         all_logits(engine, c, 1200)};
     const std::vector<int32_t>* ids[3] = {&a, &b, &c};
 
     std::unique_ptr<SequenceState> states[3];
@@ -186,13 +189,14 @@ TEST_CASE("a step that fails or is cancelled leaves no trace") {
     CAPTURE(backend.name);
     auto failing = std::make_unique<FailingBackend>(backend.make());
     FailingBackend& faults = *failing;
-    const auto model = open_model("micro", std::move(failing));
+    const auto engine = open_model("micro", std::move(failing));
+    Model* const model = engine->model.get();
     const int64_t vocab = model->config().vocab;
     const std::vector<int32_t> tokens = some_tokens(520, vocab, 4);
     for (const int64_t before : {0, 3, 130}) {
       for (const int64_t lost : {1, 16, 17, 200}) {
         for (const int verb : {3, 38}) {
-          Timeline t(*model, {520, 1200, false}), fresh(*model, {520, 1200, false});
+          Timeline t(engine, {520, 1200, false}), fresh(engine, {520, 1200, false});
           t.append(std::span(tokens).first(static_cast<size_t>(before)));
           t.evaluate({}, {}, nullptr);
           t.append(std::span(tokens).last(static_cast<size_t>(lost)));  // other tokens than those that follow
@@ -211,7 +215,7 @@ TEST_CASE("a step that fails or is cancelled leaves no trace") {
         }
       }
     }
-    Timeline t(*model, {520, 1200, false});
+    Timeline t(engine, {520, 1200, false});
     t.append(tokens);
     const std::atomic<bool> cancel{true};
     CHECK_THROWS_AS(t.evaluate({}, {}, &cancel), Error);
@@ -222,14 +226,15 @@ TEST_CASE("a step that fails or is cancelled leaves no trace") {
 TEST_CASE("going back, near and far, and on from there") {
   for (const BackendUnderTest& backend : model_backends()) {
     CAPTURE(backend.name);
-    const auto model = open_model("micro", backend.make());
+    const auto engine = open_model("micro", backend.make());
+    Model* const model = engine->model.get();
     const int64_t vocab = model->config().vocab;
     const std::vector<int32_t> one = some_tokens(300, vocab, 5), two = some_tokens(300, vocab, 6);
     for (const int64_t length : {40, 129, 270}) {
       for (const int64_t back : {1, 4, 15, 16, 17, 39}) {
         CAPTURE(length);
         CAPTURE(back);
-        Timeline t(*model, {300, 64, false});
+        Timeline t(engine, {300, 64, false});
         t.append(std::span(one).first(static_cast<size_t>(length)));
         t.evaluate({}, {}, nullptr);
         std::vector<int32_t> other(one.begin(), one.begin() + (length - back));
@@ -237,13 +242,13 @@ TEST_CASE("going back, near and far, and on from there") {
         t.assign(other);
         CHECK(t.evaluated() == (back <= kRollback ? length - back : 0));
         t.evaluate({}, {}, nullptr);
-        Timeline fresh(*model, {300, 64, false});
+        Timeline fresh(engine, {300, 64, false});
         fresh.append(other);
         fresh.evaluate({}, {}, nullptr);
         check_same(backend, t.logits(), fresh.logits(), vocab);
         t.assign(std::span(other).first(other.size() - 2));  // logits of an earlier end
         t.evaluate({}, {}, nullptr);
-        Timeline shorter(*model, {300, 64, false});
+        Timeline shorter(engine, {300, 64, false});
         shorter.append(std::span(other).first(other.size() - 2));
         shorter.evaluate({}, {}, nullptr);
         check_same(backend, t.logits(), shorter.logits(), vocab);
@@ -255,13 +260,14 @@ TEST_CASE("going back, near and far, and on from there") {
 TEST_CASE("the draft head does not depend on how the tokens arrive") {
   for (const BackendUnderTest& backend : model_backends()) {
     CAPTURE(backend.name);
-    const auto model = open_model("micro", backend.make());
+    const auto engine = open_model("micro", backend.make());
+    Model* const model = engine->model.get();
     const size_t vocab = static_cast<size_t>(model->config().vocab);
     const std::vector<int32_t> tokens = some_tokens(140, model->config().vocab, 8);
     std::vector<float> whole;
     for (const int64_t chunk : {1200, 1, 2, 17, 128}) {
       std::vector<float> draft(tokens.size() * vocab);
-      Timeline t(*model, {140, chunk, true});
+      Timeline t(engine, {140, chunk, true});
       t.append(tokens);
       t.evaluate({nullptr, draft.data()}, {}, nullptr);
       draft.erase(draft.begin(), draft.begin() + static_cast<std::ptrdiff_t>(vocab));
