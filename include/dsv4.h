@@ -580,7 +580,7 @@ DSV4_API dsv4_status dsv4_session_poll(dsv4_session *session, dsv4_event_fn on_e
 
 typedef struct dsv4_snapshot_options {
   size_t struct_size;
-  int32_t level;        /* zstd's level, -7 (fastest) to 19 (smallest); 0: -1 */
+  int32_t level;        /* zstd's level, -7 (fastest) to 19 (smallest); 0: 1 */
   int32_t uncompressed; /* 1: store everything as it is */
 } dsv4_snapshot_options;
 #define DSV4_SNAPSHOT_OPTIONS_INIT {sizeof(dsv4_snapshot_options), 0, 0}

@@ -113,7 +113,8 @@ TEST_CASE("any bit turned") {
     for (const Place& p : places) std::fill_n(head.begin() + static_cast<std::ptrdiff_t>(p.at), kSectionBytes, true);
     std::mt19937 random(2);
     size_t wrong = 0;
-    for (size_t at = new_from(bytes); at < bytes.size(); ++at) {
+    const size_t begin = new_from(bytes), most = begin != 0 ? 8 : 1;  // of the rows in a mark only some
+    for (size_t at = begin; at < bytes.size(); at += head[at] || at < begin + 2000 ? 1 : most) {
       const int only = static_cast<int>(random() % 8);
       for (int bit = 0; bit < 8; ++bit) {
         if (!head[at] && bit != only) continue;
@@ -290,6 +291,30 @@ TEST_CASE("conversations that are none") {
   put_number(b, 64, DSV4_DRIVEN_BY_TOKENS, 4);
   fix_checksums(b);
   CHECK(victim.restore_from(b) == DSV4_E_CORRUPT);
+  CHECK(victim.unchanged());
+}
+
+TEST_CASE("marks that are none") {
+  const Bytes good = conversation_snapshot();
+  Victim victim(0, 256);
+  const Place p = section_of(good, SectionType::kMark);
+  const size_t content = p.at + kSectionBytes;
+  const uint64_t position = good[content];
+  REQUIRE(position > 1);
+  const auto status_after = [&](size_t at, uint64_t value, size_t size) {
+    Bytes b = good;
+    put_number(b, at, value, size);
+    fix_checksums(b);
+    return victim.restore_from(b);
+  };
+  CHECK(status_after(content, 0, 8) == DSV4_E_CORRUPT);
+  CHECK(status_after(content, position + 5, 8) == DSV4_E_CORRUPT);
+  CHECK(status_after(content, position - 1, 8) == DSV4_E_CORRUPT);  // has fewer rows
+  CHECK(status_after(content, UINT64_MAX, 8) == DSV4_E_CORRUPT);
+  CHECK(status_after(p.at + 4, kCompressed, 4) == DSV4_E_CORRUPT);
+  CHECK(status_after(p.at + 8, 1, 8) == DSV4_E_CORRUPT);
+  CHECK(status_after(p.at + 8, uint64_t{1} << 60, 8) == DSV4_E_CORRUPT);
+  CHECK(status_after(p.at + 16, 7, 8) == DSV4_E_CORRUPT);
   CHECK(victim.unchanged());
 }
 
