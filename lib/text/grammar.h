@@ -25,7 +25,7 @@ class Grammar {
   using Rule = int32_t;
   // Bounds on what one constraint may cost. Positions are about the states that the engine makes of it.
   static constexpr int64_t kMaxParts = 400'000;
-  static constexpr int64_t kMaxPositions = 100'000;
+  static constexpr int64_t kMaxPositions = 250'000;
   static constexpr int64_t kMaxRepeat = 4'096;
 
   Grammar();
