@@ -574,9 +574,9 @@ DSV4_API dsv4_status dsv4_session_poll(dsv4_session *session, dsv4_event_fn on_e
 /* ----------------------------------------------------------------------------------------------------- snapshot */
 
 /* A session as a stream of bytes, and back: tokens, the model's state for them, the last logits, the conversation with
- * the exact tokens of its answers. It holds the model's own number formats, so that one that one backend wrote is read by
- * every other; on the same backend a restored session goes on bit for bit as the saved one would have. How much: for Flash
- * about 4 KB a token. The format is documented in lib/session/SNAPSHOT.md; every part of it has a checksum. */
+ * the exact tokens of its answers. It holds the model's own number formats, so that every backend reads what another
+ * wrote; on the same backend a restored session goes on bit for bit as the saved one would have. For Flash it takes
+ * about 3.5 KB a token. The format is documented in lib/session/SNAPSHOT.md; every part of it has a checksum. */
 
 typedef struct dsv4_snapshot_options {
   size_t struct_size;
@@ -601,9 +601,9 @@ DSV4_API dsv4_status dsv4_session_save(dsv4_session *session, dsv4_write_fn writ
                                        const dsv4_snapshot_options *options, dsv4_error **error);
 
 /* The session becomes what the snapshot says: all of it or, on an error, nothing. What it held before is gone; its own
- * options (context, prefill_chunk, checkpoints) stay. Until the end both states exist, and host_memory_limit counts both.
- * Errors: CORRUPT (no snapshot, cut short, damaged), UNSUPPORTED (another format version), INCOMPATIBLE (another model;
- * with and without DSV4_SESSION_DRAFT), CONTEXT_FULL, OUT_OF_MEMORY_HOST, NOT_FOUND, IO. */
+ * options (context, prefill_chunk, checkpoints) stay. Until the end both states exist, and host_memory_limit counts
+ * both. Errors: CORRUPT (no snapshot, cut short, damaged), UNSUPPORTED (another format version), INCOMPATIBLE (another
+ * model; with and without DSV4_SESSION_DRAFT), CONTEXT_FULL, OUT_OF_MEMORY_HOST, NOT_FOUND, IO. */
 DSV4_API dsv4_status dsv4_session_restore_path(dsv4_session *session, const char *path, dsv4_error **error);
 /* From a callback, which is asked for as many bytes as the snapshot has and no more. */
 DSV4_API dsv4_status dsv4_session_restore(dsv4_session *session, dsv4_read_fn read, void *user, dsv4_error **error);

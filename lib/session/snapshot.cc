@@ -32,7 +32,8 @@ SnapshotHeader header_of(const Session& session) {
   return h;
 }
 
-void write_small(SectionWriter& writer, SectionType type, std::vector<uint8_t> content, const SnapshotOptions& options) {
+void write_small(SectionWriter& writer, SectionType type, std::vector<uint8_t> content,
+                 const SnapshotOptions& options) {
   Section section;
   section.raw = std::move(content);
   Packer().pack(section, options);
@@ -69,8 +70,8 @@ void check_layout(const SnapshotHeader& h, const SnapshotHeader& own, const std:
          h.carry != 0 ? "with" : "without", own.carry != 0 ? "with" : "without");
   }
   if (h.layers.size() != own.layers.size() || h.window != own.window || h.carry != own.carry) {
-    fail(Status::kIncompatible, "{}: {} layers, a window of {} and {} carried values expected, {}, {} and {} found", name,
-         own.layers.size(), own.window, own.carry, h.layers.size(), h.window, h.carry);
+    fail(Status::kIncompatible, "{}: {} layers, a window of {} and {} carried values expected, {}, {} and {} found",
+         name, own.layers.size(), own.window, own.carry, h.layers.size(), h.window, h.carry);
   }
   for (size_t i = 0; i < h.layers.size(); ++i) {
     const LayerShape &a = own.layers[i], &b = h.layers[i];

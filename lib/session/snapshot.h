@@ -53,9 +53,9 @@ struct ByteSource {
 
 // Error: what the sink throws; kUnsupported (a conversation that could not be read back).
 void save_snapshot(const Session& session, const ByteSink& sink, const SnapshotOptions& options);
-// Reads up to the END section, and no further unless nothing may follow it. Errors: kCorrupt, kUnsupported (another format version), kIncompatible
-// (another model or layout), kContextFull, kOutOfMemoryHost (both states count against the limit while this runs), and
-// what the source throws. The session has not changed then.
+// Reads up to the END section, and no further unless nothing may follow it. Errors: kCorrupt, kUnsupported (another
+// format version), kIncompatible (another model or layout), kContextFull, kOutOfMemoryHost (both states count against
+// the limit while this runs), and what the source throws. The session has not changed then.
 void restore_snapshot(Session& session, const ByteSource& source);
 SnapshotHeader peek_snapshot(const ByteSource& source);
 

@@ -1,6 +1,7 @@
 // Saving and restoring a state of a published model's shape, to and from memory: raw and stored bytes, seconds, for
 // each level and with one thread and two. The rows are random numbers in the model's own formats, as its norms leave
-// them. Fails when the raw state of Flash at 64K tokens takes more than 240 MB, or what was restored is not what was saved.
+// them. Fails when the raw state of Flash at 64K tokens takes more than 240 MB, or what was restored is not what was
+// saved.
 //   snapshot_bench [tokens [flash|pro]]
 #include <algorithm>
 #include <chrono>
