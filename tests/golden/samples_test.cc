@@ -65,6 +65,15 @@ constexpr const char* kOneCall =
 
 }  // namespace
 
+TEST_CASE("game_loop: the answer of a blocking turn, over several frames") {
+  const Ran ran = run_program(DSV4_GAME_LOOP, {kTiny, "What can you do?"});
+  CHECK_MESSAGE(ran.code == 0, ran.err);
+  const Ran blocking = dsv4_program(greedy({"run", kTiny, "What can you do?"}));
+  REQUIRE(blocking.code == 0);
+  CHECK(contains(ran.out, "| " + blocking.out));  // its last picture
+  CHECK(std::regex_search(ran.out, std::regex("[0-9]+ frames; longest poll [0-9.]+ ms")));
+}
+
 TEST_CASE("tools: the loop runs to its end, and the last sentence says what the tools said") {
   const Ran ran = run_program(DSV4_TOOLS, {kTiny});
   REQUIRE_MESSAGE(ran.code == 0, ran.err);
