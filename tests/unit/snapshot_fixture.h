@@ -37,7 +37,7 @@ struct Feeder {
     if (f.calls_left == 0) return -3;
     if (f.calls_left > 0) --f.calls_left;
     const size_t n = std::min({size, f.size - f.at, f.most});
-    std::memcpy(data, f.bytes.data() + f.at, n);
+    if (n != 0) std::memcpy(data, f.bytes.data() + f.at, n);
     f.at += n;
     return static_cast<int64_t>(n);
   }

@@ -84,7 +84,7 @@ void read(HostState& state, const StateShape& shape, const std::vector<uint8_t>&
   size_t at = 0;
   const ByteSource source{[&](void* data, size_t size) {
                             const size_t n = std::min(size, bytes.size() - at);
-                            std::memcpy(data, bytes.data() + at, n);
+                            if (n != 0) std::memcpy(data, bytes.data() + at, n);
                             at += n;
                             return n;
                           },
