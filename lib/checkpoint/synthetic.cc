@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/mix.h"
 #include "lib/base/thread_pool.h"
 #include "lib/checkpoint/loaded_checkpoint.h"
 
@@ -29,12 +30,7 @@ constexpr uint64_t kAlign = 64;
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15ull;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-  }
+  uint64_t next() { return mix64(state_ += kMixStep); }
   // Sum of four 16-bit uniforms, scaled to variance 1: close enough to a normal, and bounded.
   float normal() {
     const uint64_t r = next();

@@ -3,17 +3,15 @@
 #include <bit>
 
 #include "lib/base/error.h"
+#include "lib/base/mix.h"
 
 namespace dsv4 {
 
 Rng::Rng(uint64_t seed) {
   // splitmix64 is a bijection of a counter: four words in a row are never all zero, and near seeds give far states.
   for (uint64_t& word : state_) {
-    seed += 0x9e3779b97f4a7c15u;
-    uint64_t z = seed;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    word = z ^ (z >> 31);
+    seed += kMixStep;
+    word = mix64(seed);
   }
 }
 

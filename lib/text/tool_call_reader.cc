@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/mix.h"
 #include "lib/text/json_value.h"
 #include "lib/text/marked_text.h"
 
@@ -25,13 +26,6 @@ constexpr std::string_view kParameterEnd = "</\xffparameter>";
 constexpr std::string_view kBlockEnd = "</\xfftool_calls>";
 
 bool may_become(std::string_view s, std::string_view whole) { return s.size() < whole.size() && whole.starts_with(s); }
-
-// splitmix64's output function: near seeds and indices give unrelated ids.
-uint64_t mix(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
 
 }  // namespace
 
@@ -113,7 +107,7 @@ ToolCallReader::Step ToolCallReader::read_between(std::string& marked, std::vect
 }
 
 bool ToolCallReader::begin_call(const Tag& tag, std::vector<StreamEvent>& out) {
-  call_ = {fmt::format("call_{:016x}", mix(id_seed_ + (calls_ + 1) * 0x9e3779b97f4a7c15u)), std::string(tag.name), ""};
+  call_ = {fmt::format("call_{:016x}", mix64(id_seed_ + (calls_ + 1) * kMixStep)), std::string(tag.name), ""};
   keys_.clear();
   place_ = Place::kCall;
   StreamEvent event;

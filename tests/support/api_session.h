@@ -33,6 +33,18 @@ struct ModelHandle {
   ~ModelHandle() { dsv4_model_release(&get); }
 };
 
+// The bundled model, opened once a program, and the rows of its logits.
+inline ModelHandle& model() {
+  static ModelHandle m;
+  return m;
+}
+inline size_t vocab() {
+  dsv4_model_info info{};
+  info.struct_size = sizeof info;
+  REQUIRE(dsv4_model_info_get(model().get, &info, nullptr) == DSV4_OK);
+  return static_cast<size_t>(info.vocab);
+}
+
 struct SessionHandle {
   dsv4_session* get = nullptr;
   explicit SessionHandle(dsv4_model* model, uint64_t context = 2048, uint32_t flags = 0) {

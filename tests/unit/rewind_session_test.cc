@@ -17,18 +17,6 @@ namespace {
 
 constexpr size_t kLength = 720;
 
-ModelHandle& model() {
-  static ModelHandle m;
-  return m;
-}
-
-size_t vocab() {
-  dsv4_model_info info{};
-  info.struct_size = sizeof info;
-  REQUIRE(dsv4_model_info_get(model().get, &info, nullptr) == DSV4_OK);
-  return static_cast<size_t>(info.vocab);
-}
-
 struct Options {
   int32_t chunk = 1;
   int32_t checkpoints = 0;

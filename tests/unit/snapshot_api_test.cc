@@ -19,18 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-ModelHandle& model() {
-  static ModelHandle m;
-  return m;
-}
-
-size_t vocab() {
-  dsv4_model_info info{};
-  info.struct_size = sizeof info;
-  REQUIRE(dsv4_model_info_get(model().get, &info, nullptr) == DSV4_OK);
-  return static_cast<size_t>(info.vocab);
-}
-
 const std::vector<int32_t>& ids() {
   static const std::vector<int32_t> all = [] {
     std::mt19937 random(31);

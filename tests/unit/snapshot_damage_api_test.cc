@@ -14,11 +14,6 @@ namespace {
 
 constexpr size_t kIds[] = {17, 230, 99};
 
-ModelHandle& model() {
-  static ModelHandle m;
-  return m;
-}
-
 // A session with something in it, that must stay.
 struct Victim {
   SessionHandle session;

@@ -68,18 +68,6 @@ struct ConversationHandle {
   }
 };
 
-ModelHandle& model() {
-  static ModelHandle m;
-  return m;
-}
-
-int64_t vocab() {
-  dsv4_model_info info{};
-  info.struct_size = sizeof info;
-  REQUIRE(dsv4_model_info_get(model().get, &info, nullptr) == DSV4_OK);
-  return info.vocab;
-}
-
 std::vector<int32_t> tokens_of(const std::string& text) {
   std::vector<int32_t> ids(text.size() + 8);
   size_t n = 0;
@@ -286,7 +274,7 @@ TEST_CASE("the reasoning budget closes the reasoning, and the answer follows") {
   Script script("");
   for (const char byte : std::string("\xf0\x9f\x98\x80")) {  // one token a byte, wherever the vocabulary has it
     std::vector<char> text(8);
-    for (int32_t id = 0; id < vocab(); ++id) {
+    for (int32_t id = 0; id < static_cast<int32_t>(vocab()); ++id) {
       size_t n = 0;
       if (dsv4_detokenize(model().get, &id, 1, 0, text.data(), text.size(), &n, nullptr) == DSV4_OK && n == 1 &&
           text[0] == byte) {
