@@ -67,7 +67,7 @@ void Model::forward(Step& s) const {
   be.embed(b.X, b.tokens, weights_->embedding);
   be.hc_pre(b.x, b.mix, b.X, layers.front().hc_attn);
   for (size_t l = 0; l < layers.size(); ++l) {
-    if (s.cancel != nullptr && s.cancel->load(std::memory_order_relaxed)) fail(Status::kCancelled, "cancelled");
+    if (s.is_cancelled()) fail(Status::kCancelled, "cancelled");
     block(s, layers[l], static_cast<int>(l));
     if (l + 1 < layers.size()) {
       be.hc_post_pre(b.x, b.mix, b.X, b.y, layers[l + 1].hc_attn);

@@ -77,6 +77,7 @@ Step Model::make_step(std::span<const Chunk> chunks) const {
   std::vector<int32_t> tokens, positions;
   for (const Chunk& c : chunks) {
     const int64_t count = static_cast<int64_t>(c.tokens.size());
+    if (c.cancel != nullptr) s.cancel.push_back(c.cancel);
     s.runs.push_back({c.state, static_cast<int64_t>(tokens.size()), count, c.position});
     tokens.insert(tokens.end(), c.tokens.begin(), c.tokens.end());
     for (int64_t i = 0; i < count; ++i) positions.push_back(static_cast<int32_t>(c.position + i));
@@ -147,10 +148,9 @@ void Model::run_draft(Step& s, std::span<const Chunk> chunks) const {
   }
 }
 
-void Model::evaluate(std::span<const Chunk> chunks, const std::atomic<bool>* cancel) {
+void Model::evaluate(std::span<const Chunk> chunks) {
   std::lock_guard lock(mutex_);
   Step s = make_step(chunks);
-  s.cancel = cancel;
   // Equal keys mean equal verbs on equal shapes: what a backend may record once and replay.
   const uint64_t key = static_cast<uint64_t>(s.rows()) << 16 | static_cast<uint64_t>(s.runs.size());
   backend_->run(key, [&] { forward(s); });

@@ -24,6 +24,7 @@ struct Chunk {
   float* all_logits = nullptr;    // host F32 [tokens, vocab]: after every token
   bool draft = false;             // run the draft head too (the state was made with `draft`)
   float* draft_logits = nullptr;  // host F32 [tokens, vocab]; the row of position 0 is not written
+  const std::atomic<bool>* cancel = nullptr;  // set: the step ends between two layers
 };
 
 class Model {
@@ -41,9 +42,9 @@ class Model {
   std::unique_ptr<SequenceState> make_state(int64_t context, bool draft);
   static StateShape state_shape(const Config& config, int64_t context, int64_t max_rows, bool draft);
 
-  // Evaluates one step and commits it. Together the chunks have 1 to max_rows() tokens. If it throws (kCancelled, a
-  // backend's failure), no state has changed.
-  void evaluate(std::span<const Chunk> chunks, const std::atomic<bool>* cancel);
+  // Evaluates one step and commits it. Together the chunks have 1 to max_rows() tokens. If it throws (kCancelled: a
+  // chunk's `cancel` was set; a backend's failure), no state has changed, and the step can be run again.
+  void evaluate(std::span<const Chunk> chunks);
 
   // Rows of a state to and from host memory, part after part (lib/backend/state_parts.h), between steps.
   void export_state(const SequenceState& state, std::span<const StatePart> parts, uint8_t* out);

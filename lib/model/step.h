@@ -1,6 +1,7 @@
 // Step: the working memory of one evaluation. Every buffer is a Mat over the rows of the step; a row is a token.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -39,10 +40,13 @@ constexpr int64_t kLogitRows = 16;  // rows of the head computed at once: a voca
 
 struct Step {
   std::vector<Run> runs;
-  Buffers b;                                  // views cut to the rows of this step
-  const std::atomic<bool>* cancel = nullptr;  // looked at between layers
+  Buffers b;                                     // views cut to the rows of this step
+  std::vector<const std::atomic<bool>*> cancel;  // any of them ends the step; looked at between layers
 
   int64_t rows() const { return b.X.rows; }
+  bool is_cancelled() const {
+    return std::any_of(cancel.begin(), cancel.end(), [](const auto* c) { return c->load(std::memory_order_relaxed); });
+  }
 };
 
 // The memory behind steps of at most `max_rows` rows.

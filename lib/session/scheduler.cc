@@ -22,6 +22,17 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 int64_t rows_of(const Chunk& chunk) { return static_cast<int64_t>(chunk.tokens.size()); }
 
+bool is_cancelled(const std::exception_ptr& error) {
+  if (error == nullptr) return false;
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    return e.status() == Status::kCancelled;
+  } catch (...) {
+    return false;
+  }
+}
+
 }  // namespace
 
 void Scheduler::change_decoding(int by) {
@@ -38,11 +49,11 @@ int64_t Scheduler::fair_rows(int64_t wanted) {
                     wanted);
 }
 
-void Scheduler::evaluate(const Chunk& chunk, const std::atomic<bool>* cancel) {
+void Scheduler::evaluate(const Chunk& chunk) {
   if (rows_of(chunk) < 1 || rows_of(chunk) > model_.max_rows()) {
     fail(Status::kInternal, "a chunk of {} tokens, 1 to {} expected", rows_of(chunk), model_.max_rows());
   }
-  Request request{&chunk, cancel, false, false, nullptr};
+  Request request{&chunk, false, false, nullptr};
   Lock lock(mutex_);
   waiting_.push_back(&request);
   changed_.notify_all();
@@ -51,7 +62,8 @@ void Scheduler::evaluate(const Chunk& chunk, const std::atomic<bool>* cancel) {
     changed_.notify_all();
   };
   while (!request.done) {
-    if (!leading_) {
+    // The oldest leads: it has a place in the step, and so can leave when it is cancelled.
+    if (!leading_ && (step_.empty() ? waiting_ : step_).front() == &request) {
       try {
         lead(lock);
       } catch (...) {  // out of memory, before anything was taken
@@ -62,7 +74,7 @@ void Scheduler::evaluate(const Chunk& chunk, const std::atomic<bool>* cancel) {
     } else {
       changed_.wait_for(lock, kWithdrawLook);
     }
-    if (!request.taken && cancel != nullptr && cancel->load(std::memory_order_relaxed)) {
+    if (!request.taken && request.is_cancelled()) {
       withdraw();
       fail(Status::kCancelled, "cancelled");
     }
@@ -85,39 +97,55 @@ void Scheduler::take_requests() {
     room -= rows_of(*r->chunk);
     r->taken = true;
     step_.push_back(r);
-    chunks_.push_back(*r->chunk);
   }
   std::erase_if(waiting_, [](const Request* r) { return r->taken; });
 }
 
 void Scheduler::lead(Lock& lock) {
   leading_ = true;
-  wait_for_decoders(lock);
-  step_.clear();
-  chunks_.clear();
-  step_.reserve(waiting_.size());
-  chunks_.reserve(waiting_.size());
-  take_requests();
+  if (step_.empty()) {
+    wait_for_decoders(lock);
+    step_.reserve(waiting_.size());
+    chunks_.reserve(waiting_.size());
+    take_requests();
+  }
   lock.unlock();
   const Clock::time_point start = Clock::now();
-  run();
+  const std::exception_ptr error = run();
   const double seconds = seconds_since(start);
   lock.lock();
-  learn(seconds);
-  for (Request* r : step_) r->done = true;
+  if (error == nullptr) learn(seconds);
+  settle(error);
   leading_ = false;
   changed_.notify_all();
 }
 
-void Scheduler::run() {
-  std::exception_ptr error;
-  try {
-    // One session's wish must not end the others' step: theirs would have to be evaluated again.
-    model_.evaluate(chunks_, step_.size() == 1 ? step_.front()->cancel : nullptr);
-  } catch (...) {
-    error = std::current_exception();
+// One token among others ends soon enough, and to run theirs again would take as long.
+bool Scheduler::ends_step(const Request& request) const { return step_.size() == 1 || rows_of(*request.chunk) > 1; }
+
+std::exception_ptr Scheduler::run() {
+  chunks_.clear();
+  for (const Request* r : step_) {
+    chunks_.push_back(*r->chunk);
+    if (!ends_step(*r)) chunks_.back().cancel = nullptr;
   }
-  for (Request* r : step_) r->error = error;
+  try {
+    model_.evaluate(chunks_);
+  } catch (...) {
+    return std::current_exception();
+  }
+  return nullptr;
+}
+
+// Tells the members what became of them. Where a cancel ended the step, those who did not ask for it remain.
+void Scheduler::settle(const std::exception_ptr& error) {
+  const auto asked = [&](const Request* r) { return ends_step(*r) && r->is_cancelled(); };
+  const bool cancelled = is_cancelled(error) && std::any_of(step_.begin(), step_.end(), asked);
+  for (Request* r : step_) {
+    r->done = !cancelled || asked(r);
+    if (r->done) r->error = error;
+  }
+  std::erase_if(step_, [](const Request* r) { return r->done; });
 }
 
 void Scheduler::learn(double seconds) {

@@ -8,6 +8,10 @@
 // Sessions that decode come back for the next token within microseconds, after their draw; a leader waits for them that
 // long, or they would form two groups that take turns. And while others decode, a prompt gets so few rows at once that
 // a step takes two to three times as long as one without it.
+//
+// A prompt that is cancelled ends the step within a layer, and the others' rows are run again without it, at once and
+// with nobody new among them: each cancel costs them less than one step, mostly a short one, as the prompt's rows are
+// gone; and a step is begun no more often than it has members.
 #pragma once
 
 #include <atomic>
@@ -28,9 +32,9 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   // Evaluates one chunk of at most model.max_rows() tokens, together with those of other sessions. Throws what the step
-  // throws; the state is then as it was. `cancel`: kCancelled while it waits, or within a layer where it is alone in
-  // the step; a step that others share is ended by nobody, and is short.
-  void evaluate(const Chunk& chunk, const std::atomic<bool>* cancel);
+  // throws; the state is then as it was. chunk.cancel: kCancelled while it waits, or within a layer; a single token that
+  // shares its step with others stays until that step ends.
+  void evaluate(const Chunk& chunk);
 
   // How many of `wanted` tokens a prompt should ask for now.
   int64_t fair_rows(int64_t wanted);
@@ -50,9 +54,9 @@ class Scheduler {
  private:
   struct Request {
     const Chunk* chunk;
-    const std::atomic<bool>* cancel;
     bool taken = false, done = false;
     std::exception_ptr error;
+    bool is_cancelled() const { return chunk->cancel != nullptr && chunk->cancel->load(std::memory_order_relaxed); }
   };
   using Lock = std::unique_lock<std::mutex>;
 
@@ -60,14 +64,16 @@ class Scheduler {
   void wait_for_decoders(Lock& lock);
   void take_requests();
   void lead(Lock& lock);
-  void run();
+  bool ends_step(const Request& request) const;  // if it is cancelled
+  std::exception_ptr run();
+  void settle(const std::exception_ptr& error);
   void learn(double seconds);
 
   Model& model_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Request*> waiting_;  // oldest first; each lies on the stack of its evaluate()
-  std::vector<Request*> step_;     // of the leader: the step under way
+  std::vector<Request*> step_;     // of the leader: the step under way, or those whom a cancelled one left behind
   std::vector<Chunk> chunks_;      // likewise
   bool leading_ = false;
   int decoding_ = 0;           // sessions that are between two tokens

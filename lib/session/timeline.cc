@@ -136,9 +136,10 @@ void Timeline::evaluate(const Outputs& outputs, const Progress& progress, const 
     chunk.all_logits = outputs.logits != nullptr ? outputs.logits + row * vocab : nullptr;
     chunk.draft = options_.draft;
     chunk.draft_logits = outputs.draft_logits != nullptr ? outputs.draft_logits + row * vocab : nullptr;
+    chunk.cancel = cancel;
     logits_valid_ = false;
     try {
-      engine_->scheduler.evaluate(chunk, cancel);
+      engine_->scheduler.evaluate(chunk);
     } catch (...) {
       floor_ = evaluated_;  // the failed step wrote over what further steps back would need
       throw;

@@ -158,7 +158,7 @@ TEST_CASE("several sequences in one step are each as they are alone") {
         chunks.push_back(chunk);
         at[i] += parts[i][step];
       }
-      model->evaluate(chunks, nullptr);
+      model->evaluate(chunks);
     }
     for (int i = 0; i < 3; ++i) {
       REQUIRE(at[i] == ids[i]->size());
