@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 
 #include "lib/base/error.h"
 
@@ -30,6 +31,25 @@ bool is_cancelled(const std::exception_ptr& error) {
     return e.status() == Status::kCancelled;
   } catch (...) {
     return false;
+  }
+}
+
+// Each member throws an exception of its own: one object that several threads read and release is safe by the reference
+// count in the C++ library alone, where neither a tool nor a reader sees it.
+std::exception_ptr copy_of(const std::exception_ptr& error) {
+  if (error == nullptr) return nullptr;
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    try {
+      return std::make_exception_ptr(Error(e.status(), e.what()));
+    } catch (...) {
+      return std::make_exception_ptr(std::bad_alloc());
+    }
+  } catch (const std::bad_alloc&) {
+    return std::make_exception_ptr(std::bad_alloc());
+  } catch (...) {
+    return error;
   }
 }
 
@@ -143,7 +163,7 @@ void Scheduler::settle(const std::exception_ptr& error) {
   const bool cancelled = is_cancelled(error) && std::any_of(step_.begin(), step_.end(), asked);
   for (Request* r : step_) {
     r->done = !cancelled || asked(r);
-    if (r->done) r->error = error;
+    if (r->done) r->error = copy_of(error);
   }
   std::erase_if(step_, [](const Request* r) { return r->done; });
 }
