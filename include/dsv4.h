@@ -346,6 +346,12 @@ DSV4_API dsv4_status dsv4_session_clear(dsv4_session *session, dsv4_error **erro
 DSV4_API dsv4_status dsv4_session_tokens(dsv4_session *session, int32_t *ids, size_t capacity, size_t *count,
                                          dsv4_error **error);
 
+enum { /* how a session is driven */
+  DSV4_DRIVEN_NOT_YET = 0,
+  DSV4_DRIVEN_BY_MESSAGES = 1,
+  DSV4_DRIVEN_BY_TOKENS = 2
+};
+
 typedef struct dsv4_session_info {
   size_t struct_size;
   uint64_t tokens;      /* on the timeline */
@@ -354,6 +360,8 @@ typedef struct dsv4_session_info {
   uint64_t state_bytes; /* memory of its state */
   uint64_t checkpoints; /* how many it has now */
   uint64_t checkpoint_bytes;
+  int32_t interrupted;  /* 1: its last turn was interrupted, and dsv4_generate_options.resume can go on with it */
+  int32_t driven;       /* DSV4_DRIVEN_* */
 } dsv4_session_info;
 DSV4_API dsv4_status dsv4_session_info_get(dsv4_session *session, dsv4_session_info *info, dsv4_error **error);
 
@@ -413,7 +421,8 @@ enum {
   DSV4_DONE_HOST = 4,        /* the callback answered DSV4_STOP */
   DSV4_DONE_CANCELLED = 5,   /* dsv4_session_cancel, or the callback answered DSV4_CANCEL */
   DSV4_DONE_TOOL_CALLS = 6,  /* the model ended its turn with calls and waits for their results */
-  DSV4_DONE_MALFORMED = 7    /* the model ended its turn, and part of it broke the format */
+  DSV4_DONE_MALFORMED = 7,   /* the model ended its turn, and part of it broke the format */
+  DSV4_DONE_PAUSED = 8       /* the callback answered DSV4_PAUSE */
 };
 DSV4_API const char *dsv4_done_name(int32_t reason); /* "stop", "stop_string", "length" ...; static, "unknown" else */
 
@@ -474,7 +483,9 @@ typedef struct dsv4_event {
 enum {
   DSV4_CONTINUE = 0,
   DSV4_STOP = 1,  /* end here and keep what was generated */
-  DSV4_CANCEL = 2 /* end here and take the whole turn back: the timeline is as it was before the call */
+  DSV4_CANCEL = 2, /* end here and take the whole turn back: the timeline is as it was before the call */
+  DSV4_PAUSE = 3   /* end this call here; dsv4_generate_options.resume goes on, now or after a snapshot. The events of this
+                      token still come; what only an end makes certain (half a character, half a tag) does not */
 };
 /* Runs on the thread that called generate. It may not call into the same session, but for dsv4_session_cancel. */
 typedef int32_t (*dsv4_event_fn)(void *user, const dsv4_event *event);
@@ -536,10 +547,12 @@ typedef struct dsv4_generate_options {
                                 constraint (not the words in the prompt) of the conversation's response_format */
   const char *tool_name;     /* DSV4_TOOL_CHOICE_NAMED */
   const char *grammar;       /* NUL-terminated; NULL with kinds NONE and JSON */
+  int32_t resume;            /* 1: go on with the turn that was interrupted, see dsv4_session_generate */
+  int32_t reserved0;
 } dsv4_generate_options;
 #define DSV4_GENERATE_OPTIONS_INIT \
   {sizeof(dsv4_generate_options), 0, 0, 1.0, 0.0, 0.0, 0, 0, NULL, 0, 0, 0.0, 0.0, 0.0, 0, NULL, 0, NULL, NULL, 0, 0, \
-   0, 0, NULL, NULL}
+   0, 0, NULL, NULL, 0, 0}
 DSV4_API void dsv4_generate_options_init(dsv4_generate_options *options, size_t struct_size);
 
 /* Evaluates what is waiting and generates until the turn ends. Blocks; events go to `on_event` (may be NULL), the last
@@ -551,8 +564,17 @@ DSV4_API void dsv4_generate_options_init(dsv4_generate_options *options, size_t 
  * The conversation's response_format (json_object, json_schema) and a required tool call are enforced: only tokens that
  * keep to them are drawn. What a schema asks for and the library cannot enforce is UNSUPPORTED, never ignored.
  *
+ * A turn that ended with DSV4_DONE_PAUSED, LENGTH, HOST or CANCELLED was interrupted, not ended. As long as nothing else
+ * happens to the session's messages or tokens, options.resume = 1 goes on with it: the tokens are those that would have
+ * come without the interruption, also in a fork, and in a session that was restored from a snapshot. It goes on with the
+ * options it was begun with: leave them at their defaults, or repeat them. Yours each time are the callbacks, token_events,
+ * top_logprobs, and max_tokens (of the whole turn; 0: as before), which has to be larger after LENGTH. Statistics are
+ * those of the whole turn; events are those of the rest. Until it is resumed the conversation holds what there is of the
+ * answer; what an end other than PAUSED had put out of a character or tag that was not whole comes again.
+ *
  * Errors: CONTEXT_FULL (the prompt does not fit), UNSUPPORTED (a reasoning mode that the profile lacks, a feature of a
- * schema), INVALID_ARGUMENT (nothing to answer; an option out of range; a grammar that cannot be read), NOT_FOUND
+ * schema), INVALID_ARGUMENT (nothing to answer or to resume; an option out of range, or another than the interrupted turn's; a
+ * grammar that cannot be read), NOT_FOUND
  * (messages without a tokenizer), CANCELLED. On an error the timeline is as it was before the call; a cancelled one keeps
  * what it had generated. */
 DSV4_API dsv4_status dsv4_session_generate(dsv4_session *session, const dsv4_generate_options *options,
@@ -574,7 +596,7 @@ DSV4_API dsv4_status dsv4_session_poll(dsv4_session *session, dsv4_event_fn on_e
 /* ----------------------------------------------------------------------------------------------------- snapshot */
 
 /* A session as a stream of bytes, and back: tokens, the model's state for them, the last logits, the conversation with
- * the exact tokens of its answers. It holds the model's own number formats, so that every backend reads what another
+ * the exact tokens of its answers, an interrupted turn with its options and random numbers. It holds the model's own number formats, so that every backend reads what another
  * wrote; on the same backend a restored session goes on bit for bit as the saved one would have. For Flash it takes
  * about 3.5 KB a token. The format is documented in lib/session/SNAPSHOT.md; every part of it has a checksum. */
 
@@ -608,12 +630,6 @@ DSV4_API dsv4_status dsv4_session_restore_path(dsv4_session *session, const char
 /* From a callback, which is asked for as many bytes as the snapshot has and no more. */
 DSV4_API dsv4_status dsv4_session_restore(dsv4_session *session, dsv4_read_fn read, void *user, dsv4_error **error);
 
-enum { /* how a session is driven */
-  DSV4_DRIVEN_NOT_YET = 0,
-  DSV4_DRIVEN_BY_MESSAGES = 1,
-  DSV4_DRIVEN_BY_TOKENS = 2
-};
-
 typedef struct dsv4_snapshot_info {
   size_t struct_size;
   uint64_t fingerprint; /* of the model, see dsv4_model_info */
@@ -627,6 +643,8 @@ typedef struct dsv4_snapshot_info {
   int32_t profile;      /* DSV4_PROFILE_* that was in force */
   int32_t driven;       /* DSV4_DRIVEN_* */
   int32_t draft;        /* 1: of a session with DSV4_SESSION_DRAFT */
+  int32_t interrupted;  /* 1: its last turn was interrupted, and can be resumed */
+  int32_t reserved0;
 } dsv4_snapshot_info;
 
 /* What the header says; nothing behind it is read or checked. Errors: CORRUPT, UNSUPPORTED, NOT_FOUND, IO. */

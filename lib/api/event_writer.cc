@@ -10,6 +10,7 @@ static_assert(DSV4_DONE_HOST == static_cast<int>(EndReason::kHost));
 static_assert(DSV4_DONE_CANCELLED == static_cast<int>(EndReason::kCancelled));
 static_assert(DSV4_DONE_TOOL_CALLS == static_cast<int>(EndReason::kToolCalls));
 static_assert(DSV4_DONE_MALFORMED == static_cast<int>(EndReason::kMalformed));
+static_assert(DSV4_DONE_PAUSED == static_cast<int>(EndReason::kPaused));
 
 const char* dsv4_done_name(int32_t reason) { return end_reason_name(static_cast<EndReason>(reason)); }
 

@@ -81,6 +81,8 @@ GenerateOptions read_generate_options(const dsv4_generate_options* options) {
   out.top_logprobs = o.top_logprobs;
   out.tool_choice = read_tool_choice(o);
   out.grammar = read_grammar(o);
+  if (o.resume != 0 && o.resume != 1) fail(Status::kInvalidArgument, "resume {}: 0 or 1 expected", o.resume);
+  out.resume = o.resume == 1;
   return out;
 }
 
@@ -90,6 +92,7 @@ EventSink sink_of(dsv4_event_fn on_event, void* user) {
     const int32_t answer = writer.send(e);
     return answer == DSV4_STOP     ? HostAnswer::kStop
            : answer == DSV4_CANCEL ? HostAnswer::kCancel
+           : answer == DSV4_PAUSE  ? HostAnswer::kPause
                                    : HostAnswer::kContinue;
   };
 }

@@ -161,6 +161,8 @@ dsv4_status dsv4_session_info_get(dsv4_session* session, dsv4_session_info* info
     out.state_bytes = t.state_bytes();
     out.checkpoints = static_cast<uint64_t>(t.checkpoints().count());
     out.checkpoint_bytes = t.checkpoints().bytes();
+    out.interrupted = session->session.open_turn() ? 1 : 0;
+    out.driven = static_cast<int32_t>(session->session.drive());
     api::write_info(info, out, "info");
   });
 }

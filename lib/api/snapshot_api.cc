@@ -61,6 +61,7 @@ void write_peeked(const SnapshotHeader& h, dsv4_snapshot_info* info) {
   out.profile = static_cast<int32_t>(h.profile);
   out.driven = static_cast<int32_t>(h.drive);
   out.draft = h.carry != 0;
+  out.interrupted = h.open_turn ? 1 : 0;
   api::write_info(info, out, "info");
 }
 

@@ -51,13 +51,19 @@ Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options)
     : engine_(std::move(engine)), timeline_(engine_, checked(*engine_, options)) {}
 
 Session::Session(const Session& other)
-    : engine_(other.engine_), timeline_(other.timeline_), conversation_(other.conversation_), drive_(other.drive_) {}
+    : engine_(other.engine_),
+      timeline_(other.timeline_),
+      conversation_(other.conversation_),
+      drive_(other.drive_),
+      open_turn_(other.open_turn_) {}
 
 void Session::rewind(int64_t position) {
   if (drive_ == Drive::kMessages) {
     fail(Status::kInvalidArgument, "this session is driven by messages: give it the shorter conversation instead");
   }
+  const int64_t before = timeline_.size();
   timeline_.rewind_to(position);
+  if (position != before) open_turn_.reset();
 }
 
 Session::~Session() = default;
@@ -87,18 +93,21 @@ void Session::append_message(Role role, std::string_view text) {
   need_drive(Drive::kMessages);
   conversation_.add(role, text);
   drive_ = Drive::kMessages;
+  open_turn_.reset();
 }
 
 void Session::append_tool_result(std::string_view call_id, std::string_view text) {
   need_drive(Drive::kMessages);
   conversation_.add_tool_result(call_id, text);
   drive_ = Drive::kMessages;
+  open_turn_.reset();
 }
 
 void Session::append_json(std::string_view text) {
   need_drive(Drive::kMessages);
   conversation_.append_json(text);
   drive_ = Drive::kMessages;
+  open_turn_.reset();
 }
 
 void Session::set_conversation(Conversation conversation) {
@@ -106,24 +115,28 @@ void Session::set_conversation(Conversation conversation) {
   adopt_ids(conversation_.messages, conversation.messages);
   conversation_ = std::move(conversation);
   drive_ = Drive::kMessages;
+  open_turn_.reset();
 }
 
 void Session::append_tokens(std::span<const int32_t> ids) {
   need_drive(Drive::kTokens);
   timeline_.append(ids);
   drive_ = Drive::kTokens;
+  if (!ids.empty()) open_turn_.reset();
 }
 
 void Session::sync_tokens(std::span<const int32_t> ids) {
   need_drive(Drive::kTokens);
   timeline_.assign(ids);
   drive_ = Drive::kTokens;
+  open_turn_.reset();
 }
 
 void Session::clear() {
   timeline_.clear();
   conversation_ = {};
   drive_ = Drive::kNone;
+  open_turn_.reset();
 }
 
 void Session::evaluate(std::span<const int32_t> ids, const Timeline::Outputs& outputs,
@@ -144,10 +157,12 @@ void Session::evaluate(std::span<const int32_t> ids, const Timeline::Outputs& ou
   }
 }
 
-void Session::replace(Timeline& timeline, Conversation& conversation, Drive drive) noexcept {
-  static_assert(std::is_nothrow_swappable_v<Conversation>);
+void Session::replace(Timeline& timeline, Conversation& conversation, Drive drive,
+                      std::optional<OpenTurn>& turn) noexcept {
+  static_assert(std::is_nothrow_swappable_v<Conversation> && std::is_nothrow_swappable_v<std::optional<OpenTurn>>);
   timeline_.swap(timeline);
   std::swap(conversation_, conversation);
+  std::swap(open_turn_, turn);
   drive_ = drive;
 }
 
@@ -158,6 +173,7 @@ void Session::pretend(uint64_t position) {
   need_drive(Drive::kTokens);
   timeline_.pretend(static_cast<int64_t>(std::min<uint64_t>(position, static_cast<uint64_t>(timeline_.context()))));
   drive_ = Drive::kTokens;
+  open_turn_.reset();
 }
 
 void Session::start(GenerateOptions options) {

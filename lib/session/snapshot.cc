@@ -8,6 +8,7 @@
 #include "lib/base/error.h"
 #include "lib/session/snapshot_conversation.h"
 #include "lib/session/snapshot_state.h"
+#include "lib/session/snapshot_turn.h"
 
 namespace dsv4 {
 namespace {
@@ -26,6 +27,7 @@ SnapshotHeader header_of(const Session& session) {
   h.vocab = static_cast<uint32_t>(engine.model->config().vocab);
   h.profile = engine.profile;
   h.drive = session.drive();
+  h.open_turn = session.open_turn().has_value();
   h.window = static_cast<uint32_t>(t.shape().window);
   h.carry = static_cast<uint32_t>(t.shape().carry);
   h.layers = t.shape().layers;
@@ -40,17 +42,23 @@ void write_small(SectionWriter& writer, SectionType type, std::vector<uint8_t> c
   writer.write(type, section);
 }
 
+void pack_plain(Section& section, std::vector<uint8_t> content) {
+  section.raw = std::move(content);
+  SnapshotOptions plain;
+  plain.compress = false;
+  Packer().pack(section, plain);
+}
+
 // The place where the last answer began, which the next turn may have to go back to: a copy of rows that are not in the
 // state any more.
 void write_mark(SectionWriter& writer, const Timeline& timeline) {
   const std::vector<uint8_t>* rows = timeline.marked_rows();
   if (rows == nullptr || timeline.marked() > timeline.evaluated()) return;
   Section section;
-  Encoder(section.raw).u64(static_cast<uint64_t>(timeline.marked()));
-  section.raw.insert(section.raw.end(), rows->begin(), rows->end());
-  SnapshotOptions plain;
-  plain.compress = false;
-  Packer().pack(section, plain);
+  std::vector<uint8_t> content;
+  Encoder(content).u64(static_cast<uint64_t>(timeline.marked()));
+  content.insert(content.end(), rows->begin(), rows->end());
+  pack_plain(section, std::move(content));
   writer.write(SectionType::kMark, section, 0);
 }
 
@@ -139,6 +147,7 @@ class Reader {
       case SectionType::kLogits: return take_logits(section);
       case SectionType::kConversation: return take_conversation(section);
       case SectionType::kMark: return take_mark(section);
+      case SectionType::kTurn: return take_turn(section);
       default: break;
     }
     if ((section.flags & kCritical) != 0) {
@@ -185,22 +194,29 @@ class Reader {
     read_values(section, header_.vocab, "the logits", logits_);
   }
 
-  // Its length is its own affair: room is made as bytes really come.
-  void take_conversation(const SectionHeader& section) {
-    once(has_conversation_, "the conversation");
-    if (section.raw != section.stored || (section.flags & kCompressed) != 0 || section.raw > kMostConversationBytes) {
-      fail(Status::kCorrupt, "{}: the conversation: {} bytes, stored as {}", source_.name, section.raw, section.stored);
+  // A section whose length is its own affair: room is made as bytes really come.
+  std::vector<uint8_t> read_plain(const SectionHeader& section, const char* what) {
+    if (section.raw != section.stored || (section.flags & kCompressed) != 0 || section.raw > kMostPlainBytes) {
+      fail(Status::kCorrupt, "{}: {}: {} bytes, stored as {}", source_.name, what, section.raw, section.stored);
     }
     std::vector<uint8_t> bytes;
     while (bytes.size() < section.stored) {
       const size_t have = bytes.size(), more = std::min<uint64_t>(kChunkBytes, section.stored - have);
       bytes.resize(have + more);
-      read_exactly(source_, bytes.data() + have, more, "the conversation");
+      read_exactly(source_, bytes.data() + have, more, what);
     }
-    if (checksum(bytes.data(), bytes.size()) != section.checksum) {
-      damaged("the conversation", "its checksum does not fit");
-    }
-    conversation_ = decode_conversation(bytes, header_.vocab, source_.name);
+    if (checksum(bytes.data(), bytes.size()) != section.checksum) damaged(what, "its checksum does not fit");
+    return bytes;
+  }
+
+  void take_conversation(const SectionHeader& section) {
+    once(has_conversation_, "the conversation");
+    conversation_ = decode_conversation(read_plain(section, "the conversation"), header_.vocab, source_.name);
+  }
+
+  void take_turn(const SectionHeader& section) {
+    if (turn_) fail(Status::kCorrupt, "{}: the interrupted turn twice", source_.name);
+    turn_ = decode_turn(read_plain(section, "the interrupted turn"), header_.vocab, source_.name);
   }
 
   void take_mark(const SectionHeader& section) {
@@ -257,8 +273,13 @@ class Reader {
       fail(Status::kCorrupt, "{}: a conversation is {}", source_.name,
            has_conversation_ ? "there, and should not be" : "missing");
     }
+    if (turn_.has_value() != header_.open_turn) {
+      fail(Status::kCorrupt, "{}: an interrupted turn is {}", source_.name,
+           turn_ ? "there, and should not be" : "missing");
+    }
+    if (turn_) check_turn(*turn_, header_.tokens, conversation_, has_conversation_, source_.name);
     fresh_->set_restored(std::move(tokens_), static_cast<int64_t>(header_.evaluated), logits_);
-    session_.replace(*fresh_, conversation_, header_.drive);
+    session_.replace(*fresh_, conversation_, header_.drive, turn_);
   }
 
   Session& session_;
@@ -272,6 +293,7 @@ class Reader {
   std::vector<int32_t> tokens_;
   std::vector<float> logits_;
   Conversation conversation_;
+  std::optional<OpenTurn> turn_;
 };
 
 }  // namespace
@@ -279,21 +301,20 @@ class Reader {
 void save_snapshot(const Session& session, const ByteSink& sink, const SnapshotOptions& options) {
   const Timeline& t = session.timeline();
   // What may fail for itself goes first, before a byte is out.
-  Section conversation;
-  if (session.drive() == Session::Drive::kMessages) {
-    conversation.raw = encode_conversation(session.conversation());
-    SnapshotOptions plain = options;
-    plain.compress = false;
-    Packer().pack(conversation, plain);
-  }
+  Section conversation, turn;
+  if (session.drive() == Session::Drive::kMessages)
+    pack_plain(conversation, encode_conversation(session.conversation()));
+  if (session.open_turn()) pack_plain(turn, encode_turn(*session.open_turn()));
   SectionWriter writer(sink, header_of(session));
   write_small(writer, SectionType::kTokens, bytes_of(t.tokens()), options);
-  write_state(writer, state_chunks(t.shape(), t.evaluated()),
-              [&](std::span<const StatePart> parts, uint8_t* out) { t.export_state(parts, out); }, options);
+  write_state(
+      writer, state_chunks(t.shape(), t.evaluated()),
+      [&](std::span<const StatePart> parts, uint8_t* out) { t.export_state(parts, out); }, options);
   if (!t.evaluated_logits().empty()) {
     write_small(writer, SectionType::kLogits, bytes_of(t.evaluated_logits()), options);
   }
   if (session.drive() == Session::Drive::kMessages) writer.write(SectionType::kConversation, conversation);
+  if (session.open_turn()) writer.write(SectionType::kTurn, turn);
   write_mark(writer, t);
   writer.end();
 }

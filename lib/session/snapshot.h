@@ -1,6 +1,6 @@
 // Snapshots: a session as a stream of bytes, and back. SNAPSHOT.md says what each byte means.
 //
-//   header | TOKENS | STATE, in chunks of 1 MiB | LOGITS | CONVERSATION | MARK | END
+//   header | TOKENS | STATE, in chunks of 1 MiB | LOGITS | CONVERSATION | TURN | MARK | END
 //
 // The state is the rows that state_parts.h lists, in the model's own format, so that every backend reads what another
 // wrote. Memory stays bounded by a few chunks, whatever the length. Reading is all or nothing: the session changes when
@@ -37,6 +37,7 @@ struct SnapshotHeader {
   uint32_t vocab = 0;
   Profile profile = Profile::kPreview;
   Session::Drive drive = Session::Drive::kNone;
+  bool open_turn = false;  // a turn was interrupted, and can be resumed
   uint32_t window = 0;
   uint32_t carry = 0;  // width of the draft head's residual row; 0 without a draft head
   std::vector<LayerShape> layers;

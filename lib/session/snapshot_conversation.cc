@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
-#include "lib/session/snapshot_format.h"
+#include "lib/session/snapshot_fields.h"
 
 namespace dsv4::snapshot {
 namespace {
@@ -18,68 +18,40 @@ void put_ids(Encoder& e, const std::vector<int32_t>& ids) {
 class ConversationReader {
  public:
   ConversationReader(std::span<const uint8_t> bytes, int64_t vocab, const std::string& name)
-      : in_(bytes), vocab_(vocab), name_(name) {}
+      : in_(bytes, name, "the conversation"), vocab_(vocab) {}
 
   Conversation run() {
-    const size_t length = size(1);
-    const auto json = in_.bytes(length);
+    const std::string json = in_.string();
     Conversation c;
     try {
-      c = Conversation::from_json({reinterpret_cast<const char*>(json.data()), json.size()});
+      c = Conversation::from_json(json);
     } catch (const Error& e) {
-      fail(Status::kCorrupt, "{}: the conversation: {}", name_, e.what());
+      fail(Status::kCorrupt, "{}: {}", in_.place(), e.what());
     }
-    const size_t messages = size(4);
+    const size_t messages = in_.count(4);
     if (messages != c.messages.size()) {
-      fail(Status::kCorrupt, "{}: the conversation: ids of {} messages, {} expected", name_, messages,
-           c.messages.size());
+      fail(Status::kCorrupt, "{}: ids of {} messages, {} expected", in_.place(), messages, c.messages.size());
     }
     for (Message& m : c.messages) read_message(m);
-    if (in_.left() != 0) fail(Status::kCorrupt, "{}: the conversation: {} bytes too many", name_, in_.left());
+    in_.end();
     return c;
   }
 
  private:
-  // A count of things of at least `each` bytes, which must be there.
-  size_t size(size_t each) {
-    need(8);
-    const uint64_t count = in_.u64();
-    if (count > in_.left() / each) {
-      fail(Status::kCorrupt, "{}: the conversation: a count of {} with {} bytes left", name_, count, in_.left());
-    }
-    return count;
-  }
-  void need(size_t bytes) {
-    if (in_.left() < bytes) fail(Status::kCorrupt, "{}: the conversation ends too early", name_);
-  }
-  std::vector<int32_t> read_ids() {
-    std::vector<int32_t> ids(size(4));
-    for (int32_t& id : ids) {
-      const uint32_t v = in_.u32();
-      if (v >= static_cast<uint64_t>(vocab_)) {
-        fail(Status::kCorrupt, "{}: the conversation: token id {}: 0 to {} expected", name_, v, vocab_ - 1);
-      }
-      id = static_cast<int32_t>(v);
-    }
-    return ids;
-  }
   void read_message(Message& m) {
-    need(4);
     const uint32_t flags = in_.u32();
     const bool ids = (flags & kHasIds) != 0, reasoning = (flags & kHasReasoning) != 0;
     if (flags > (kHasIds | kHasReasoning) || (reasoning && !ids) || (ids && m.role != Role::kAssistant)) {
-      fail(Status::kCorrupt, "{}: the conversation: flags {:#x} of a message of role {}", name_, flags,
-           role_name(m.role));
+      fail(Status::kCorrupt, "{}: flags {:#x} of a message of role {}", in_.place(), flags, role_name(m.role));
     }
     if (!ids) return;
     m.ids.emplace();
-    if (reasoning) m.ids->reasoning = read_ids();
-    m.ids->answer = read_ids();
+    if (reasoning) m.ids->reasoning = in_.ids(vocab_);
+    m.ids->answer = in_.ids(vocab_);
   }
 
-  Decoder in_;
+  FieldReader in_;
   int64_t vocab_;
-  const std::string& name_;
 };
 
 }  // namespace
@@ -103,9 +75,9 @@ std::vector<uint8_t> encode_conversation(const Conversation& conversation) {
     if (reasoning) put_ids(e, *m.ids->reasoning);
     put_ids(e, m.ids->answer);
   }
-  if (out.size() > kMostConversationBytes) {
+  if (out.size() > kMostPlainBytes) {
     fail(Status::kUnsupported, "the conversation cannot be saved: {} bytes, at most {} expected", out.size(),
-         kMostConversationBytes);
+         kMostPlainBytes);
   }
   return out;
 }

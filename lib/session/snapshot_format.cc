@@ -93,7 +93,8 @@ std::vector<uint8_t> encode(const SnapshotHeader& h) {
   e.u32(h.carry);
   e.u32(h.layers.size());
   e.u64(kChunkBytes);
-  e.u64(0);  // reserved
+  e.u32(h.open_turn ? kOpenTurn : 0);
+  e.u32(0);  // reserved
   for (const LayerShape& s : h.layers) {
     e.u32(static_cast<uint32_t>(s.ratio));
     e.u32(static_cast<uint32_t>(s.head_dim));
@@ -142,7 +143,8 @@ SnapshotHeader read_header(const ByteSource& source, std::vector<uint8_t>& bytes
   h.carry = d.u32();
   const size_t layers = d.u32();
   const uint64_t chunk = d.u64();
-  d.u64();
+  h.open_turn = (d.u32() & kOpenTurn) != 0;
+  d.u32();
   check_header(h, source.name);
   if (layers == 0 || layers > kMostLayers || size != kHeaderSize(layers) || chunk != kChunkBytes) {
     fail(Status::kCorrupt, "{}: {} layers, chunks of {} bytes and a header of {} bytes do not go together", source.name,

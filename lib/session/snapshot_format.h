@@ -21,7 +21,7 @@ inline constexpr size_t kLayerBytes = 24;
 inline constexpr size_t kMostLayers = 1024;
 inline constexpr size_t kChunkBytes = 1 << 20;
 inline constexpr size_t kSectionBytes = 40;
-inline constexpr uint64_t kMostConversationBytes = uint64_t{256} << 20;
+inline constexpr uint64_t kMostPlainBytes = uint64_t{256} << 20;
 inline constexpr uint64_t kMostUnknownSections = 1024;
 
 enum class SectionType : uint32_t {
@@ -30,9 +30,10 @@ enum class SectionType : uint32_t {
   kLogits = 3,
   kConversation = 4,
   kMark = 5,
-  // 16 to 31: reserved for an unfinished turn
+  kTurn = 6,
   kEnd = 0xffffffff
 };
+inline constexpr uint32_t kOpenTurn = 1;  // of the header's flags
 enum SectionFlags : uint32_t { kCritical = 1, kCompressed = 2 };
 
 struct SectionHeader {

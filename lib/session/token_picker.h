@@ -16,6 +16,10 @@ class TokenPicker {
   // Error kInvalidArgument names the option that is out of range. The options must outlive it.
   TokenPicker(const GenerateOptions& options, uint64_t seed, int64_t vocab);
 
+  // To go on with a turn's random numbers; behind its tokens, which take() has seen.
+  void set_random(const Rng::State& state) { rng_ = Rng(state); }
+  const Rng::State& random() const { return rng_.state(); }
+
   // Before the first token: what stands before it, and what the answer must look like (nullptr: anything).
   void begin(std::span<const int32_t> prompt, std::shared_ptr<const Constraint> constraint);
 

@@ -21,11 +21,11 @@ uint64_t fresh_seed() {
   return seed != 0 ? seed : 1;
 }
 
-// Writes the seconds of its own lifetime, also when that ends with an exception.
+// Adds the seconds of its own lifetime, also when that ends with an exception.
 class Stopwatch {
  public:
   explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() { seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
@@ -34,23 +34,38 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+GenerateOptions options_of(const Session& session, const GenerateOptions& given) {
+  if (!given.resume) return given;
+  if (!session.open_turn()) {
+    fail(Status::kInvalidArgument,
+         "nothing to resume: no turn of this session was interrupted, or something else has happened since");
+  }
+  return resumed_options(*session.open_turn(), given);
+}
+
+bool is_interruption(EndReason reason) {
+  return reason == EndReason::kPaused || reason == EndReason::kLength || reason == EndReason::kHost ||
+         reason == EndReason::kCancelled;
+}
+
 }  // namespace
 
 Turn::Turn(Session& session, const GenerateOptions& options, const EventSink& sink)
     : session_(session),
       timeline_(session.timeline_),
-      options_(options),
+      options_(options_of(session, options)),
       sink_(sink),
-      seed_(options.seed != 0 ? options.seed : fresh_seed()),
-      picker_(options, seed_, session.engine_->model->config().vocab),
+      seed_(options_.seed != 0 ? options_.seed : fresh_seed()),
+      picker_(options_, seed_, session.engine_->model->config().vocab),
       before_(timeline_.tokens().begin(), timeline_.tokens().end()) {
   message_.role = Role::kAssistant;
   stats_.seed = seed_;
 }
 
 HostAnswer Turn::send(const GenerateEvent& event) {
-  if (!sink_ || answer_ != HostAnswer::kContinue) return answer_;
-  answer_ = sink_(event);
+  if (!sink_ || answer_ == HostAnswer::kStop || answer_ == HostAnswer::kCancel) return answer_;
+  const HostAnswer now = sink_(event);
+  if (now != HostAnswer::kContinue) answer_ = now;  // kPause stands, and the rest of this token's events still comes
   return answer_;
 }
 
@@ -93,6 +108,9 @@ void Turn::prompt_from_messages() {
     fail(Status::kInvalidArgument, "nothing to answer: the conversation ends with a finished turn");
   }
   constrain(prompt);
+  const std::vector<Message>& messages = session_.conversation_.messages;
+  replaces_last_ = !messages.empty() && messages.back().prefix;
+  if (replaces_last_) continued_ = ContinuedMessage{messages.back().reasoning, messages.back().content};
   stats_.reasoning = prompt.mode;
   const std::vector<int32_t> ids = sync_prompt(prompt, timeline_.tokens(), tokenizer);
   timeline_.assign(ids);
@@ -131,6 +149,14 @@ void Turn::limit_tokens(const Prompt& prompt) {
 }
 
 void Turn::prepare() {
+  options_.resume ? resume() : begin();
+  const uint64_t room = static_cast<uint64_t>(std::max<int64_t>(timeline_.context() - prompt_, 0));
+  if (stats_.max_tokens == 0 || stats_.max_tokens > room) stats_.max_tokens = room;
+  begin_output();
+  if (options_.resume) replay();
+}
+
+void Turn::begin() {
   stats_.max_tokens = options_.max_tokens;
   if (session_.drive_ == Session::Drive::kMessages) {
     prompt_from_messages();
@@ -147,11 +173,47 @@ void Turn::prepare() {
     fail(Status::kContextFull, "the prompt's {} tokens leave no room for an answer in a context of {}", prompt_,
          timeline_.context());
   }
-  const uint64_t room = static_cast<uint64_t>(timeline_.context() - prompt_);
-  if (stats_.max_tokens == 0 || stats_.max_tokens > room) stats_.max_tokens = room;
-  begin_output();
   stats_.prompt_tokens = static_cast<uint64_t>(prompt_);
   stats_.reused_tokens = static_cast<uint64_t>(timeline_.evaluated());
+}
+
+void Turn::resume() {
+  const OpenTurn& turn = *session_.open_turn_;
+  stats_ = turn.stats;
+  stats_.reason = EndReason::kNone;
+  stats_.max_tokens = options_.max_tokens;
+  prompt_ = turn.prompt;
+  answer_begin_ = turn.answer_begin;
+  start_ = turn.start;
+  constraint_ = turn.constraint;
+  continued_ = turn.continued;
+  replaces_last_ = turn.kept || turn.continued.has_value();
+  stats_.generated_tokens = static_cast<uint64_t>(timeline_.size() - prompt_);
+  if (timeline_.size() >= timeline_.context()) {
+    fail(Status::kContextFull, "the interrupted turn has filled the context of {}", timeline_.context());
+  }
+  if (stats_.generated_tokens >= stats_.max_tokens) {
+    fail(Status::kInvalidArgument, "max_tokens: the interrupted turn has used up its {}: give it a larger one",
+         stats_.max_tokens);
+  }
+}
+
+// Brings picker and parser to where the interrupted turn left them. The host has had these events.
+void Turn::replay() {
+  stats_.reasoning_tokens = 0;
+  for (const int32_t id : timeline_.tokens().subspan(static_cast<size_t>(prompt_))) {
+    const bool in_answer = parser_ == nullptr || !parser_->in_reasoning();
+    picker_.take(id, in_answer);
+    if (parser_ == nullptr) continue;
+    stats_.reasoning_tokens += in_answer ? 0 : 1;
+    std::vector<StreamEvent> events;
+    parser_->push(id, events);
+    for (const StreamEvent& event : events) add_event(event, message_);
+  }
+  if (parser_ != nullptr && parser_->stopped()) {
+    fail(Status::kCorrupt, "the interrupted turn cannot be resumed: its tokens end it");
+  }
+  picker_.set_random(session_.open_turn_->rng);
 }
 
 // What reads the output and what constrains it. A grammar that cannot be read is an error before anything is evaluated.
@@ -162,13 +224,14 @@ void Turn::begin_output() {
     engine.need_tokenizer();
     constraint = engine.constraints->compile(constraint_);
   }
-  picker_.begin(timeline_.tokens(), std::move(constraint));
+  const auto prompt = timeline_.tokens().first(static_cast<size_t>(prompt_));
+  picker_.begin(prompt, std::move(constraint));
   if (engine.tokenizer == nullptr) {
     if (!options_.stops.empty() || options_.reasoning_budget != 0) engine.need_tokenizer();
     return;
   }
   const Tokenizer& tokenizer = *engine.tokenizer;
-  if (timeline_.tokens().back() == tokenizer.find(protocol::kThink)) start_ = OutputStart::kReasoning;
+  if (prompt.back() == tokenizer.find(protocol::kThink)) start_ = OutputStart::kReasoning;
   OutputParserOptions output;
   output.start = start_;
   output.stops = options_.stops;
@@ -224,6 +287,7 @@ EndReason Turn::step() {
   if (answer_ == HostAnswer::kStop) return EndReason::kHost;
   if (answer_ == HostAnswer::kCancel || session_.is_cancelled()) return EndReason::kCancelled;
   if (stats_.generated_tokens >= stats_.max_tokens) return EndReason::kLength;
+  if (answer_ == HostAnswer::kPause) return EndReason::kPaused;
   timeline_.evaluate({}, {}, &session_.cancel_);
   return EndReason::kNone;
 }
@@ -231,17 +295,17 @@ EndReason Turn::step() {
 void Turn::decode() {
   const Stopwatch stopwatch(stats_.decode_seconds);
   const Scheduler::Decoding decoding(session_.engine_->scheduler);
+  timeline_.evaluate({}, {}, &session_.cancel_);  // of a turn that was interrupted: its newest token
   while (stats_.reason == EndReason::kNone) stats_.reason = step();
 }
 
-void Turn::keep_message() {
-  if (session_.drive_ != Session::Drive::kMessages) return;
-  const Tokenizer& tokenizer = *session_.engine_->tokenizer;
-  // Without a stop string inside, the turn's tokens stand for exactly its text, and are kept as they are.
-  const int32_t think_end = tokenizer.find(protocol::kThinkEnd);
+// The turn's own tokens. Without a stop string inside they stand for exactly its text.
+TurnIds Turn::answer_ids(bool& exact) const {
+  const int32_t think_end = session_.engine_->tokenizer->find(protocol::kThinkEnd);
   TurnIds ids;
   ids.reasoning.emplace();
-  bool reasoning = start_ == OutputStart::kReasoning, exact = stats_.reason != EndReason::kStopString;
+  bool reasoning = start_ == OutputStart::kReasoning;
+  exact = stats_.reason != EndReason::kStopString;
   for (const int32_t id : timeline_.tokens().subspan(static_cast<size_t>(answer_begin_))) {
     if (id == session_.engine_->model->config().eos) continue;
     if (id == think_end) {
@@ -251,53 +315,92 @@ void Turn::keep_message() {
     }
     (reasoning ? *ids.reasoning : ids.answer).push_back(id);
   }
-  if (exact) message_.ids = std::move(ids);
-  std::vector<Message>& messages = session_.conversation_.messages;
-  if (!messages.empty() && messages.back().prefix) {  // what was said continues that message
-    message_.reasoning.insert(0, messages.back().reasoning);
-    message_.content.insert(0, messages.back().content);
-    message_.ids.reset();
-    messages.pop_back();
+  return ids;
+}
+
+void Turn::keep_message() {
+  if (session_.drive_ != Session::Drive::kMessages) return;
+  bool exact = false;
+  TurnIds ids = answer_ids(exact);
+  if (exact && !continued_) message_.ids = std::move(ids);
+  if (continued_) {
+    message_.reasoning.insert(0, continued_->reasoning);
+    message_.content.insert(0, continued_->content);
   }
-  messages.push_back(std::move(message_));
+  std::vector<Message>& messages = session_.conversation_.messages;
+  if (replaces_last_) {
+    messages.back() = std::move(message_);
+  } else {
+    messages.push_back(std::move(message_));
+  }
+}
+
+OpenTurn Turn::interrupted() const {
+  OpenTurn turn;
+  turn.options = options_;
+  turn.options.seed = seed_;
+  turn.options.edit = nullptr;
+  turn.options.resume = false;
+  turn.edited = static_cast<bool>(options_.edit);
+  turn.constraint = constraint_;
+  turn.start = start_;
+  turn.prompt = prompt_;
+  turn.answer_begin = answer_begin_;
+  turn.rng = picker_.random();
+  turn.stats = stats_;
+  turn.continued = continued_;
+  turn.kept = session_.drive_ == Session::Drive::kMessages && stats_.generated_tokens != 0;
+  return turn;
 }
 
 void Turn::roll_back() { timeline_.assign(before_); }
 
+// Of the session's own, the conversation and the open turn change here, at the end and by moves alone.
 void Turn::finish() {
   if (parser_ != nullptr) {
     std::vector<StreamEvent> events;
     parser_->finish(stats_.reason, events);
-    send_stream(events);
+    if (stats_.reason == EndReason::kPaused) {
+      for (const StreamEvent& event : events) add_event(event, message_);
+    } else {
+      send_stream(events);
+    }
   }
   stats_.tool_calls = message_.calls.size();
   if (answer_ == HostAnswer::kCancel) {
     stats_.reason = EndReason::kCancelled;
     roll_back();
-  } else if (stats_.generated_tokens != 0) {
-    keep_message();
+  } else {
+    std::optional<OpenTurn> open;
+    if (is_interruption(stats_.reason)) open = interrupted();
+    if (stats_.generated_tokens != 0) keep_message();
+    session_.open_turn_ = std::move(open);
   }
-  GenerateEvent event;
-  event.kind = GenerateEvent::Kind::kDone;
-  event.stats = &stats_;
-  if (sink_) sink_(event);
 }
 
 GenerateStats Turn::run() {
   try {
     prepare();
     try {
-      prefill();
+      if (timeline_.size() == prompt_) prefill();
       decode();
     } catch (const Error& e) {
       if (e.status() != Status::kCancelled) throw;
-      stats_.reason = answer_ == HostAnswer::kStop ? EndReason::kHost : EndReason::kCancelled;
+      stats_.reason = answer_ == HostAnswer::kStop    ? EndReason::kHost
+                      : answer_ == HostAnswer::kPause ? EndReason::kPaused
+                                                      : EndReason::kCancelled;
     }
+    finish();
   } catch (...) {
     roll_back();
     throw;
   }
-  finish();
+  if (sink_) {
+    GenerateEvent event;
+    event.kind = GenerateEvent::Kind::kDone;
+    event.stats = &stats_;
+    sink_(event);
+  }
   if (stats_.reason == EndReason::kCancelled)
     fail(Status::kCancelled, "cancelled after {} tokens", stats_.generated_tokens);
   return stats_;

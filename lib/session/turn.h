@@ -1,8 +1,10 @@
 // Turn: one call of generate. The prompt becomes the timeline's end, the model's tokens follow one by one until the
-// turn ends, and what was said joins the conversation.
+// turn ends, and what was said joins the conversation. A turn that is interrupted stays with the session as an
+// OpenTurn, and a later call goes on with it as if nothing had come between.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,9 @@ class Turn {
 
  private:
   void prepare();
+  void begin();
+  void resume();
+  void replay();
   void prompt_from_messages();
   void constrain(const Prompt& prompt);
   void limit_tokens(const Prompt& prompt);
@@ -29,6 +34,8 @@ class Turn {
   bool closes_reasoning() const;
   void finish();
   void keep_message();
+  TurnIds answer_ids(bool& exact) const;
+  OpenTurn interrupted() const;
   void roll_back();
 
   HostAnswer send(const GenerateEvent& event);
@@ -38,7 +45,7 @@ class Turn {
 
   Session& session_;
   Timeline& timeline_;
-  const GenerateOptions& options_;
+  const GenerateOptions options_;
   const EventSink& sink_;
   const uint64_t seed_;
   TokenPicker picker_;
@@ -48,7 +55,9 @@ class Turn {
   int64_t answer_begin_ = 0;  // in the timeline: behind <think>, or behind the </think> that stands for none
   OutputStart start_ = OutputStart::kContent;
   ConstraintSpec constraint_;
-  Message message_;  // as streamed
+  std::optional<ContinuedMessage> continued_;
+  bool replaces_last_ = false;  // the conversation's last message: the one that is continued, or this turn's so far
+  Message message_;             // as streamed
   HostAnswer answer_ = HostAnswer::kContinue;
   GenerateStats stats_;
 };

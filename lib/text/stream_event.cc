@@ -12,6 +12,7 @@ const char* end_reason_name(EndReason reason) {
     case EndReason::kCancelled: return "cancelled";
     case EndReason::kToolCalls: return "tool_calls";
     case EndReason::kMalformed: return "malformed";
+    case EndReason::kPaused: return "paused";
   }
   return "unknown";
 }

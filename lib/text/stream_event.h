@@ -18,7 +18,8 @@ enum class EndReason : int32_t {
   kHost = 4,
   kCancelled = 5,
   kToolCalls = 6,
-  kMalformed = 7
+  kMalformed = 7,
+  kPaused = 8
 };
 const char* end_reason_name(EndReason reason);  // "stop", "stop_string" ...; static
 

@@ -100,7 +100,7 @@ FIELD(dsv4_session_options, prefill_chunk, 20, 4);
 FIELD(dsv4_session_options, checkpoints, 24, 4);
 FIELD(dsv4_session_options, reserved0, 28, 4);
 
-SIZE(dsv4_session_info, 56);
+SIZE(dsv4_session_info, 64);
 FIELD(dsv4_session_info, struct_size, 0, 8);
 FIELD(dsv4_session_info, tokens, 8, 8);
 FIELD(dsv4_session_info, evaluated, 16, 8);
@@ -108,6 +108,8 @@ FIELD(dsv4_session_info, context, 24, 8);
 FIELD(dsv4_session_info, state_bytes, 32, 8);
 FIELD(dsv4_session_info, checkpoints, 40, 8);
 FIELD(dsv4_session_info, checkpoint_bytes, 48, 8);
+FIELD(dsv4_session_info, interrupted, 56, 4);
+FIELD(dsv4_session_info, driven, 60, 4);
 
 SIZE(dsv4_eval_options, 40);
 FIELD(dsv4_eval_options, struct_size, 0, 8);
@@ -169,7 +171,7 @@ SIZE(dsv4_logit_bias, 8);
 FIELD(dsv4_logit_bias, token, 0, 4);
 FIELD(dsv4_logit_bias, bias, 4, 4);
 
-SIZE(dsv4_generate_options, 176);
+SIZE(dsv4_generate_options, 184);
 FIELD(dsv4_generate_options, struct_size, 0, 8);
 FIELD(dsv4_generate_options, reasoning, 8, 4);
 FIELD(dsv4_generate_options, top_k, 12, 4);
@@ -195,13 +197,15 @@ FIELD(dsv4_generate_options, tool_choice, 152, 4);
 FIELD(dsv4_generate_options, grammar_kind, 156, 4);
 FIELD(dsv4_generate_options, tool_name, 160, 8);
 FIELD(dsv4_generate_options, grammar, 168, 8);
+FIELD(dsv4_generate_options, resume, 176, 4);
+FIELD(dsv4_generate_options, reserved0, 180, 4);
 
 SIZE(dsv4_snapshot_options, 16);
 FIELD(dsv4_snapshot_options, struct_size, 0, 8);
 FIELD(dsv4_snapshot_options, level, 8, 4);
 FIELD(dsv4_snapshot_options, uncompressed, 12, 4);
 
-SIZE(dsv4_snapshot_info, 80);
+SIZE(dsv4_snapshot_info, 88);
 FIELD(dsv4_snapshot_info, struct_size, 0, 8);
 FIELD(dsv4_snapshot_info, fingerprint, 8, 8);
 FIELD(dsv4_snapshot_info, tokens, 16, 8);
@@ -214,6 +218,8 @@ FIELD(dsv4_snapshot_info, format_version, 64, 4);
 FIELD(dsv4_snapshot_info, profile, 68, 4);
 FIELD(dsv4_snapshot_info, driven, 72, 4);
 FIELD(dsv4_snapshot_info, draft, 76, 4);
+FIELD(dsv4_snapshot_info, interrupted, 80, 4);
+FIELD(dsv4_snapshot_info, reserved0, 84, 4);
 
 SIZE(dsv4_parser_options, 32);
 FIELD(dsv4_parser_options, struct_size, 0, 8);
@@ -285,10 +291,12 @@ VALUE(DSV4_DONE_HOST, 4);
 VALUE(DSV4_DONE_CANCELLED, 5);
 VALUE(DSV4_DONE_TOOL_CALLS, 6);
 VALUE(DSV4_DONE_MALFORMED, 7);
+VALUE(DSV4_DONE_PAUSED, 8);
 
 VALUE(DSV4_CONTINUE, 0);
 VALUE(DSV4_STOP, 1);
 VALUE(DSV4_CANCEL, 2);
+VALUE(DSV4_PAUSE, 3);
 
 VALUE(DSV4_TOOL_CHOICE_DEFAULT, 0);
 VALUE(DSV4_TOOL_CHOICE_AUTO, 1);
