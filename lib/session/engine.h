@@ -26,13 +26,16 @@ struct Engine {
   std::unique_ptr<ConstraintCompiler> constraints;  // nullptr without a tokenizer
   Profile profile = Profile::kPreview;
   bool profile_found = false;  // recognised from config.json
-  uint64_t memory_limit = 0;   // bytes of session states together; 0: none
+  uint64_t memory_limit = 0;   // bytes of sessions together; 0: none
   std::atomic<uint64_t> memory_used{0};
 
   const Tokenizer& need_tokenizer() const;  // Error kNotFound
 };
 
-// A session's share of the engine's memory limit, given back when it goes.
+// A share of the engine's memory limit, given back when it goes. What a session holds for as long as it lives is counted
+// when it is created (Timeline) and never grows: state, logits, token ids for all of its context. Its checkpoints are
+// counted one by one and done without where there is no room. Not counted is what lasts for one call only: a turn's
+// buffers for its draws, some 12 bytes for each token of the vocabulary, and the few megabytes of a snapshot.
 class MemoryShare {
  public:
   MemoryShare(Engine& engine, uint64_t bytes);  // Error kOutOfMemoryHost: over the limit

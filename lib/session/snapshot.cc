@@ -278,7 +278,7 @@ class Reader {
            turn_ ? "there, and should not be" : "missing");
     }
     if (turn_) check_turn(*turn_, header_.tokens, conversation_, has_conversation_, source_.name);
-    fresh_->set_restored(std::move(tokens_), static_cast<int64_t>(header_.evaluated), logits_);
+    fresh_->set_restored(tokens_, static_cast<int64_t>(header_.evaluated), logits_);
     session_.replace(*fresh_, conversation_, header_.drive, turn_);
   }
 

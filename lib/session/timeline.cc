@@ -15,6 +15,29 @@ StateShape shape_of(const Model& model, const TimelineOptions& options) {
   return Model::state_shape(model.config(), options.context, model.max_rows(), options.draft);
 }
 
+// What a timeline holds as long as it lives; all of it is there from the beginning, so that appending takes no memory.
+uint64_t memory_of(const Model& model, const StateShape& shape) {
+  const uint64_t logits = sizeof(float) * static_cast<uint64_t>(model.config().vocab);
+  const uint64_t ids = sizeof(int32_t) * static_cast<uint64_t>(shape.context);
+  return model.backend().state_bytes(shape) + logits + ids;
+}
+
+// All rows that stand for `positions` of them, a megabyte at a time.
+void copy_state(Model& model, const StateShape& shape, int64_t positions, const SequenceState& from, SequenceState& to) {
+  constexpr size_t kAtOnce = 1 << 20;
+  std::vector<uint8_t> rows;
+  for (StatePart part : state_parts(shape, positions, StateExtent::kAll)) {
+    const int64_t end = part.first + part.count;
+    const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kAtOnce / part.row_bytes));
+    for (; part.first < end; part.first += part.count) {
+      part.count = std::min(most, end - part.first);
+      rows.resize(part.bytes());
+      model.export_state(from, {&part, 1}, rows.data());
+      model.import_state(to, {&part, 1}, rows.data());
+    }
+  }
+}
+
 }  // namespace
 
 Timeline::Timeline(std::shared_ptr<Engine> engine, const TimelineOptions& options)
@@ -22,11 +45,12 @@ Timeline::Timeline(std::shared_ptr<Engine> engine, const TimelineOptions& option
       model_(*engine_->model),
       options_(options),
       shape_(shape_of(model_, options)),
-      share_(*engine_, model_.backend().state_bytes(shape_)),
+      share_(*engine_, memory_of(model_, shape_)),
       state_(model_.make_state(options.context, options.draft)),
       checkpoints_(engine_, shape_, options.checkpoints) {
   options_.chunk = std::clamp<int64_t>(options.chunk > 0 ? options.chunk : model_.max_rows(), 1, model_.max_rows());
   options_.chunk = std::min(options_.chunk, options_.context);
+  tokens_.reserve(static_cast<size_t>(options_.context));
   logits_.resize(static_cast<size_t>(model_.config().vocab));
 }
 
@@ -35,21 +59,17 @@ Timeline::Timeline(const Timeline& other)
       model_(other.model_),
       options_(other.options_),
       shape_(other.shape_),
-      share_(*engine_, model_.backend().state_bytes(shape_)),
+      share_(*engine_, memory_of(model_, shape_)),
       state_(model_.make_state(options_.context, options_.draft)),
       checkpoints_(other.checkpoints_),
-      tokens_(other.tokens_),
       evaluated_(other.evaluated_),
       floor_(other.evaluated_),
       marked_(other.marked_),
       logits_(other.logits_),
       logits_valid_(other.logits_valid_) {
-  std::vector<uint8_t> rows;
-  for (const StatePart& part : state_parts(shape_, evaluated_, StateExtent::kAll)) {
-    rows.resize(part.bytes());
-    model_.export_state(*other.state_, {&part, 1}, rows.data());
-    model_.import_state(*state_, {&part, 1}, rows.data());
-  }
+  tokens_.reserve(static_cast<size_t>(options_.context));
+  tokens_.assign(other.tokens_.begin(), other.tokens_.end());
+  copy_state(model_, shape_, evaluated_, *other.state_, *state_);
 }
 
 void Timeline::append(std::span<const int32_t> ids) {
@@ -192,8 +212,8 @@ void Timeline::add_mark(int64_t position, std::vector<uint8_t> rows) {
   checkpoints_.add(position, std::move(rows));
 }
 
-void Timeline::set_restored(std::vector<int32_t> tokens, int64_t evaluated, std::span<const float> logits) {
-  tokens_ = std::move(tokens);
+void Timeline::set_restored(std::span<const int32_t> tokens, int64_t evaluated, std::span<const float> logits) {
+  tokens_.assign(tokens.begin(), tokens.end());
   floor_ = evaluated_ = evaluated;
   logits_valid_ = !logits.empty();
   std::copy(logits.begin(), logits.end(), logits_.begin());

@@ -83,7 +83,7 @@ class Timeline {
   void add_mark(int64_t position, std::vector<uint8_t> rows);
   // Into an empty one: rows, then what they stand for. `logits` may be empty.
   void import_state(std::span<const StatePart> parts, const uint8_t* in);
-  void set_restored(std::vector<int32_t> tokens, int64_t evaluated, std::span<const float> logits);
+  void set_restored(std::span<const int32_t> tokens, int64_t evaluated, std::span<const float> logits);
   // The other is of make_empty(), by this one or by one that it was made from.
   void swap(Timeline& other) noexcept;
 
