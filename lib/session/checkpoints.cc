@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -29,21 +30,18 @@ const std::vector<uint8_t>* Checkpoints::rows_at(int64_t position) const {
 
 void Checkpoints::take(const SequenceState& state, int64_t position) {
   if (most_ == 0 || position <= 0 || rows_at(position) != nullptr) return;
-  const std::vector<StatePart> parts = state_parts(shape_, position, StateExtent::kRecent);
-  std::shared_ptr<MemoryShare> share;
-  auto rows = std::make_shared<std::vector<uint8_t>>();
   try {
-    share = std::make_shared<MemoryShare>(*engine_, total_bytes(parts));
-    rows->resize(total_bytes(parts));
+    Place place{position, state_parts(shape_, position, StateExtent::kRecent), nullptr, nullptr};
+    const size_t bytes = total_bytes(place.parts);
+    place.share = std::make_shared<MemoryShare>(*engine_, bytes);
+    const auto rows = std::make_shared<std::vector<uint8_t>>(bytes);
+    engine_->model->export_state(state, place.parts, rows->data());
+    place.rows = rows;
+    insert(std::move(place));
   } catch (const Error& e) {
-    if (e.status() == Status::kOutOfMemoryHost) return;  // going back will cost more, and nothing else changes
-    throw;
+    if (e.status() != Status::kOutOfMemoryHost) throw;
   } catch (const std::bad_alloc&) {
-    return;
-  }
-  engine_->model->export_state(state, parts, rows->data());
-  list_.insert(find(position), {position, std::move(rows), std::move(share)});
-  if (count() > most_) thin_out();
+  }  // without memory for it, going back will cost more, and nothing else changes
 }
 
 void Checkpoints::add(int64_t position, std::vector<uint8_t> rows) {
@@ -54,12 +52,14 @@ void Checkpoints::add(int64_t position, std::vector<uint8_t> rows) {
   } catch (const Error&) {
     return;  // no room for it under the limit
   }
-  list_.insert(find(position),
-               {position, std::make_shared<const std::vector<uint8_t>>(std::move(rows)), std::move(share)});
-  if (count() > most_) thin_out();
+  insert({position, state_parts(shape_, position, StateExtent::kRecent),
+          std::make_shared<const std::vector<uint8_t>>(std::move(rows)), std::move(share)});
 }
 
-void Checkpoints::thin_out() {
+// Where that makes one too many, the one goes whose absence costs least.
+void Checkpoints::insert(Place place) {
+  list_.insert(find(place.position), std::move(place));
+  if (count() <= most_) return;
   const double end = static_cast<double>(newest()) + 1;
   size_t worst = 0;
   double least = std::numeric_limits<double>::infinity();
@@ -78,7 +78,7 @@ int64_t Checkpoints::restore(SequenceState& state, int64_t position) {
   forget_after(position);
   if (list_.empty()) return 0;
   const Place& place = list_.back();
-  engine_->model->import_state(state, state_parts(shape_, place.position, StateExtent::kRecent), place.rows->data());
+  engine_->model->import_state(state, place.parts, place.rows->data());
   return place.position;
 }
 

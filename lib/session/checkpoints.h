@@ -32,14 +32,14 @@ class Checkpoints {
   uint64_t bytes() const;
 
   // Takes one of a state whose newest committed position lies at most kRollback behind `position`. Does nothing where
-  // there is one already, and where the memory limit has no room for it.
+  // there is one already, and where memory, or the memory limit, has no room for it.
   void take(const SequenceState& state, int64_t position);
   // The copy at exactly this position, or nullptr.
   const std::vector<uint8_t>* rows_at(int64_t position) const;
   // Puts one in that comes from elsewhere: the rows of state_parts(position, kRecent). As take() does, or not.
   void add(int64_t position, std::vector<uint8_t> rows);
   // Brings the newest one at or before `position` into the state and returns its position; 0, and the state as it is,
-  // when there is none. Later ones are forgotten.
+  // when there is none. Later ones are forgotten. Allocates nothing; throws what the backend does.
   int64_t restore(SequenceState& state, int64_t position);
   // The tokens behind `position` are not what they were.
   void forget_after(int64_t position);
@@ -48,11 +48,12 @@ class Checkpoints {
  private:
   struct Place {
     int64_t position;
+    std::vector<StatePart> parts;  // what the rows are: made with them, as going back must not need memory
     std::shared_ptr<const std::vector<uint8_t>> rows;
     std::shared_ptr<MemoryShare> share;
   };
   std::vector<Place>::iterator find(int64_t position);  // the first at or behind it
-  void thin_out();
+  void insert(Place place);
 
   std::shared_ptr<Engine> engine_;
   StateShape shape_;

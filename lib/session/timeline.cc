@@ -52,6 +52,7 @@ Timeline::Timeline(std::shared_ptr<Engine> engine, const TimelineOptions& option
   options_.chunk = std::min(options_.chunk, options_.context);
   tokens_.reserve(static_cast<size_t>(options_.context));
   logits_.resize(static_cast<size_t>(model_.config().vocab));
+  next_logits_.resize(logits_.size());
 }
 
 Timeline::Timeline(const Timeline& other)
@@ -66,6 +67,7 @@ Timeline::Timeline(const Timeline& other)
       floor_(other.evaluated_),
       marked_(other.marked_),
       logits_(other.logits_),
+      next_logits_(other.logits_.size()),
       logits_valid_(other.logits_valid_) {
   tokens_.reserve(static_cast<size_t>(options_.context));
   tokens_.assign(other.tokens_.begin(), other.tokens_.end());
@@ -86,7 +88,8 @@ void Timeline::append(std::span<const int32_t> ids) {
   tokens_.insert(tokens_.end(), ids.begin(), ids.end());
 }
 
-void Timeline::rewind(int64_t position) {
+// Bringing the checkpoint in may fail, on a device. Then everything is evaluated again: slow, and the same.
+void Timeline::rewind(int64_t position) noexcept {
   if (position >= evaluated_) return;
   logits_valid_ = false;
   // The draft head is one position behind and has carried its row on already: it cannot go back by itself.
@@ -95,8 +98,11 @@ void Timeline::rewind(int64_t position) {
     checkpoints_.forget_after(position);
     return;
   }
-  floor_ = evaluated_ = 0;  // what holds if bringing the checkpoint in should fail
-  floor_ = evaluated_ = checkpoints_.restore(*state_, position);
+  floor_ = evaluated_ = 0;
+  try {
+    floor_ = evaluated_ = checkpoints_.restore(*state_, position);
+  } catch (...) {
+  }
 }
 
 void Timeline::rewind_to(int64_t position) {
@@ -139,6 +145,14 @@ void Timeline::assign(std::span<const int32_t> ids) {
   rewind(common);
 }
 
+void Timeline::take_back(std::span<const int32_t> ids) noexcept {
+  const auto [mine, theirs] = std::mismatch(tokens_.begin(), tokens_.end(), ids.begin(), ids.end());
+  const int64_t common = mine - tokens_.begin();
+  tokens_.resize(static_cast<size_t>(common));
+  tokens_.insert(tokens_.end(), theirs, ids.end());  // there was room for them, and room is never given up
+  rewind(common);
+}
+
 void Timeline::evaluate(const Outputs& outputs, const Progress& progress, const std::atomic<bool>* cancel) {
   // Logits are those of the newest token; if it was taken back to and not evaluated from there, do it again.
   if (evaluated_ == size() && !logits_valid_ && evaluated_ > 0) rewind(evaluated_ - 1);
@@ -152,21 +166,21 @@ void Timeline::evaluate(const Outputs& outputs, const Progress& progress, const 
     chunk.state = state_.get();
     chunk.position = evaluated_;
     chunk.tokens = tokens().subspan(static_cast<size_t>(evaluated_), static_cast<size_t>(count));
-    chunk.last_logits = evaluated_ + count == size() ? logits_.data() : nullptr;
+    chunk.last_logits = evaluated_ + count == size() ? next_logits_.data() : nullptr;
     chunk.all_logits = outputs.logits != nullptr ? outputs.logits + row * vocab : nullptr;
     chunk.draft = options_.draft;
     chunk.draft_logits = outputs.draft_logits != nullptr ? outputs.draft_logits + row * vocab : nullptr;
     chunk.cancel = cancel;
-    logits_valid_ = false;
     try {
       engine_->scheduler.evaluate(chunk);
     } catch (...) {
-      floor_ = evaluated_;  // the failed step wrote over what further steps back would need
+      floor_ = evaluated_;  // the failed step wrote over what further steps back would need; the logits still stand
       throw;
     }
     evaluated_ += count;
     floor_ = std::max(floor_, evaluated_ - kRollback);
     logits_valid_ = chunk.last_logits != nullptr;
+    if (logits_valid_) logits_.swap(next_logits_);
     if (evaluated_ % kAlignment == 0 && evaluated_ - checkpoints_.newest() >= kCheckpointSpacing) {
       checkpoints_.take(*state_, evaluated_);
     }

@@ -51,6 +51,9 @@ class Timeline {
   // Makes the timeline exactly `ids`, keeping the state of the longest common beginning.
   void assign(std::span<const int32_t> ids);
   void clear() { assign({}); }
+  // The same for taking a call back after an error: allocates nothing and cannot fail. `ids` is what the timeline held
+  // when the call began, or a beginning of what it holds now.
+  void take_back(std::span<const int32_t> ids) noexcept;
   // Forgets all tokens from `position` on. Error kInvalidArgument: there are not that many.
   void rewind_to(int64_t position);
   // The next rewind is likely to go right before the newest token: makes that cheap.
@@ -88,7 +91,7 @@ class Timeline {
   void swap(Timeline& other) noexcept;
 
  private:
-  void rewind(int64_t position);
+  void rewind(int64_t position) noexcept;
   int64_t next_chunk() const;
 
   std::shared_ptr<Engine> engine_;
@@ -103,6 +106,7 @@ class Timeline {
   int64_t floor_ = 0;
   int64_t marked_ = 0;         // where mark() was called last
   std::vector<float> logits_;  // [vocab]
+  std::vector<float> next_logits_;  // [vocab], of a step that may yet fail
   bool logits_valid_ = false;  // logits_ belong to token evaluated_ - 1
 };
 
