@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstring>
+#include <exception>
 #include <new>
-#include <string>
 #include <string_view>
 
 #include "include/dsv4.h"
@@ -11,13 +11,16 @@
 
 struct dsv4_error {
   dsv4_status status;
-  std::string message;
+  bool owned;  // false: one of those that are always there, for when there is no memory for another
+  const char* message;
 };
 
 namespace dsv4::api {
 
-// Fills *error if there is room for it. Never throws: if even the message cannot be stored, the status is all there is.
+// Fills *error. Never throws: where there is no memory for the message, one that says so stands in for it.
 dsv4_status report(dsv4_error** error, dsv4_status status, const char* message) noexcept;
+// DSV4_E_OUT_OF_MEMORY_HOST, without needing any.
+dsv4_status report_no_memory(dsv4_error** error) noexcept;
 
 // Every fallible function of the header is `return guard(error, [&] { ... });`.
 template <class Body>
@@ -29,7 +32,7 @@ dsv4_status guard(dsv4_error** error, Body&& body) noexcept {
   } catch (const Error& e) {
     return report(error, static_cast<dsv4_status>(e.status()), e.what());
   } catch (const std::bad_alloc&) {
-    return report(error, DSV4_E_OUT_OF_MEMORY_HOST, "out of memory");
+    return report_no_memory(error);
   } catch (const std::exception& e) {
     return report(error, DSV4_E_INTERNAL, e.what());
   } catch (...) {

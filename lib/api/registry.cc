@@ -1,6 +1,7 @@
 #include "lib/api/registry.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
@@ -29,10 +30,10 @@ const char* backend_names() { return "cpu reference"; }
 
 const char* cpu_instruction_sets() {
   static const std::string* const names = [] {
-    auto* all = new std::string();
+    std::string all;
     const std::vector<std::string> levels = cpu_isa_levels();  // plain one first
-    for (auto it = levels.rbegin(); it != levels.rend(); ++it) *all += (all->empty() ? "" : " ") + *it;
-    return all;
+    for (auto it = levels.rbegin(); it != levels.rend(); ++it) all += (all.empty() ? "" : " ") + *it;
+    return new std::string(std::move(all));
   }();
   return names->c_str();
 }
