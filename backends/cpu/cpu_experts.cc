@@ -248,6 +248,7 @@ void CpuBackend::experts(Mat y, Mat x, const Route& route, const Experts& expert
   }
   each_tile([](const Expert& e) { return e.w2.rows; },
             [&](int64_t tile, const Group& g, ThreadScratch& s) { expert_output(tile, g, n, s); });
+  check_memory();
 
   const int64_t shared = x.rows * k;
   each_row(x.rows, n * (k + 1), [&](int64_t r, int thread) {

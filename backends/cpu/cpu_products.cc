@@ -242,6 +242,7 @@ void CpuBackend::linear(std::span<const Product> products, Mat x) {
     run_tasks({tasks, count});
     done += count;
   }
+  check_memory();
 }
 
 void CpuBackend::project_out(Mat y, Mat low, Mat o, const Weight& wo_a, const Weight& wo_b, int64_t groups) {
@@ -290,6 +291,7 @@ void CpuBackend::logits(Mat out, Mat x, const Weight& head) {
   const Task task{view_of(head), format, 0, head.rows, packed, x.rows, out,
                   block_rows(blocked_[form], 0, packed, x.rows, x.cols)};
   run_tasks({&task, 1});
+  check_memory();
 }
 
 }  // namespace dsv4::cpu

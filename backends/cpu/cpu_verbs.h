@@ -190,6 +190,10 @@ class CpuBackend final : public Backend {
   const void* tile_of(const WeightView& w, Format format, int64_t first, int64_t count, int64_t col, int64_t cols,
                       void* tile, int64_t* stride) const;
   bool onednn_takes(int64_t rows) const;
+  // At the end of every verb that multiplies: workers cannot throw. Error kOutOfMemoryHost.
+  void check_memory() {
+    if (onednn_ != nullptr) onednn_->check_memory();
+  }
 
   // --- hyper-connections
   void mixes(Mat X, const HyperConnection& hc);  // fn · X, not yet divided, to mixes_

@@ -6,11 +6,15 @@
 #ifdef DSV4_ONEDNN
 
 #include <algorithm>
-#include <exception>
+#include <cstdlib>
+#include <new>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <dnnl.hpp>
+
+#include "lib/base/error.h"
 
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_OMP
 // oneDNN's own OpenMP, whichever that is in this process; weak, because a host that links us need not link it. Declared
@@ -68,6 +72,15 @@ struct Blocking {
   memory x, blocked, scratch;
 };
 
+// oneDNN writes through the null pointer when memory runs out while it makes a kernel. A kernel takes some 100 KB: so
+// nothing is made unless there is room for many. A large piece comes straight from the system, and costs microseconds.
+void need_room() {
+  constexpr size_t kRoom = size_t{4} << 20;
+  void* const room = std::malloc(kRoom);
+  if (room == nullptr) throw std::bad_alloc();
+  std::free(room);
+}
+
 // The last shapes of one thread.
 template <class Entry>
 struct Cache {
@@ -83,6 +96,7 @@ struct Cache {
       last = static_cast<size_t>(at - entries.begin());
       return *at;
     }
+    need_room();
     Entry made = make();
     if (entries.size() < kShapes) {
       last = entries.size();
@@ -95,6 +109,19 @@ struct Cache {
     return entries[last];
   }
 };
+
+bool no_memory(const dnnl::error& e) { return e.status == dnnl_out_of_memory; }
+
+// A description of a primitive; empty where oneDNN has none.
+template <class Description, class... Args>
+Description made(Args&&... args) {
+  try {
+    return Description(std::forward<Args>(args)...);
+  } catch (const dnnl::error& e) {
+    if (no_memory(e)) throw;
+    return {};
+  }
+}
 
 // What one thread owns, on cache lines of its own.
 struct alignas(64) PerThread {
@@ -130,7 +157,7 @@ struct OnednnMatmul::Impl {
       sum.append_sum(1.0f);
       attributes.set_post_ops(sum);
     }
-    return {engine, w, x, dst, attributes, true};
+    return made<dnnl::matmul::primitive_desc>(engine, w, x, dst, attributes);
   }
   // How x is to lie: what oneDNN likes best for a tile of the usual height, and the same for every other.
   memory::desc blocked_desc(int64_t rows, int64_t cols) const {
@@ -160,7 +187,7 @@ struct OnednnMatmul::Impl {
     const memory::desc from({key.cols, key.rows}, type, memory::dims{1, key.x_stride});
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const dnnl::reorder::primitive_desc d(engine, from, engine, to, attributes, true);
+    const auto d = made<dnnl::reorder::primitive_desc>(engine, from, engine, to, attributes);
     if (!d) return b;
     b.primitive = dnnl::reorder(d);
     b.x = memory(from, engine, DNNL_MEMORY_NONE);
@@ -177,6 +204,7 @@ OnednnMatmul::OnednnMatmul(int threads, bool bf16) {
   }
   try {
     const OneThread one;
+    need_room();
     auto impl = std::make_unique<Impl>();
     impl->engine = dnnl::engine(dnnl::engine::kind::cpu, 0);
     impl->type = bf16 ? memory::data_type::bf16 : memory::data_type::f32;
@@ -188,7 +216,8 @@ OnednnMatmul::OnednnMatmul(int threads, bool bf16) {
       return;
     }
     impl_ = std::move(impl);
-  } catch (const std::exception& e) {  // dnnl::error, std::bad_alloc
+  } catch (const dnnl::error& e) {
+    if (no_memory(e)) fail(Status::kOutOfMemoryHost, "cpu backend: oneDNN: {}", e.what());
     refusal_ = std::string("oneDNN: ") + e.what();
   }
 }
@@ -208,9 +237,10 @@ bool OnednnMatmul::block(int thread, int64_t rows, int64_t cols, int64_t x_strid
     b.scratch.set_data_handle(t.aligned_scratch());
     const dnnl_exec_arg_t arguments[] = {
         {DNNL_ARG_FROM, b.x.get()}, {DNNL_ARG_TO, b.blocked.get()}, {DNNL_ARG_SCRATCHPAD, b.scratch.get()}};
-    return dnnl_primitive_execute(b.primitive.get(), t.stream.get(), 3, arguments) == dnnl_success;
-  } catch (const std::exception&) {  // dnnl::error, std::bad_alloc
-    return false;
+    dnnl::error::wrap_c_api(dnnl_primitive_execute(b.primitive.get(), t.stream.get(), 3, arguments), "cannot reorder");
+    return true;
+  } catch (...) {
+    return refuse();
   }
 }
 
@@ -232,10 +262,27 @@ bool OnednnMatmul::multiply(int thread, const MatmulShape& shape, float* dst, co
                                          {DNNL_ARG_WEIGHTS, p.x.get()},
                                          {DNNL_ARG_DST, p.dst.get()},
                                          {DNNL_ARG_SCRATCHPAD, p.scratch.get()}};
-    return dnnl_primitive_execute(p.primitive.get(), t.stream.get(), 4, arguments) == dnnl_success;
-  } catch (const std::exception&) {  // dnnl::error, std::bad_alloc
-    return false;
+    dnnl::error::wrap_c_api(dnnl_primitive_execute(p.primitive.get(), t.stream.get(), 4, arguments), "cannot multiply");
+    return true;
+  } catch (...) {
+    return refuse();
   }
+}
+
+bool OnednnMatmul::refuse() noexcept {
+  try {
+    throw;
+  } catch (const dnnl::error& e) {
+    if (no_memory(e)) out_of_memory_.store(true, std::memory_order_relaxed);
+  } catch (...) {  // std::bad_alloc
+    out_of_memory_.store(true, std::memory_order_relaxed);
+  }
+  return false;
+}
+
+void OnednnMatmul::check_memory() {
+  if (!out_of_memory_.exchange(false, std::memory_order_relaxed)) return;
+  fail(Status::kOutOfMemoryHost, "cpu backend: no memory for a product by oneDNN");
 }
 
 OnednnMatmul::~OnednnMatmul() = default;
@@ -252,6 +299,7 @@ OnednnMatmul::OnednnMatmul(int, bool) : refusal_("this build has no oneDNN") {}
 OnednnMatmul::~OnednnMatmul() = default;
 bool OnednnMatmul::multiply(int, const MatmulShape&, float*, const void*, const void*) noexcept { return false; }
 bool OnednnMatmul::block(int, int64_t, int64_t, int64_t, void*, const void*) noexcept { return false; }
+void OnednnMatmul::check_memory() {}
 
 }  // namespace dsv4::cpu
 
