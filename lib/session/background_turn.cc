@@ -14,7 +14,7 @@ constexpr std::chrono::milliseconds kCancelLook{10};  // at the session's cancel
 }  // namespace
 
 BackgroundTurn::BackgroundTurn(Session& session, GenerateOptions options)
-    : session_(session), options_(std::move(options)) {
+    : session_(session), options_(std::move(options)), last_(1) {
   try {
     thread_ = std::thread([this] { run(); });
   } catch (const std::system_error& e) {
@@ -49,7 +49,13 @@ void BackgroundTurn::run() {
 }
 
 HostAnswer BackgroundTurn::push(const GenerateEvent& event) {
-  Owned own;
+  Queue one;
+  if (event.kind == GenerateEvent::Kind::kDone) {
+    one.swap(last_);
+  } else {
+    one.emplace_back();
+  }
+  Owned& own = one.front();
   own.event = event;
   own.text = event.text;
   if (event.token != nullptr) own.token = *event.token;
@@ -59,7 +65,7 @@ HostAnswer BackgroundTurn::push(const GenerateEvent& event) {
   while (queue_.size() >= kCapacity && answer_ == HostAnswer::kContinue && !session_.is_cancelled()) {
     drained_.wait_for(lock, kCancelLook);
   }
-  queue_.push_back(std::move(own));
+  queue_.splice(queue_.end(), one);
   filled_.notify_all();
   return answer_;
 }
@@ -69,9 +75,7 @@ size_t BackgroundTurn::poll(size_t most, std::chrono::milliseconds timeout, cons
   std::unique_lock lock(mutex_);
   if (most != 0) filled_.wait_for(lock, timeout, [&] { return !queue_.empty() || ended_; });
   for (; count < most && !queue_.empty(); ++count) {
-    Owned own = std::move(queue_.front());
-    queue_.pop_front();
-    drained_.notify_all();
+    Owned& own = queue_.front();  // stays there until it is delivered: a sink that fails may be tried again
     lock.unlock();
     own.event.text = own.text;
     if (own.event.token != nullptr) own.event.token = &own.token;
@@ -81,6 +85,8 @@ size_t BackgroundTurn::poll(size_t most, std::chrono::milliseconds timeout, cons
     lock.lock();
     if (answer_ == HostAnswer::kContinue) answer_ = answer;
     if (own.event.kind == GenerateEvent::Kind::kDone) filled_.wait(lock, [&] { return ended_; });  // it only returns now
+    queue_.pop_front();
+    drained_.notify_all();
   }
   if (!ended_ || !queue_.empty()) return count;
   finished_ = true;

@@ -4,8 +4,8 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <exception>
+#include <list>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -45,7 +45,9 @@ class BackgroundTurn {
   const GenerateOptions options_;
   std::mutex mutex_;
   std::condition_variable filled_, drained_;
-  std::deque<Owned> queue_;
+  using Queue = std::list<Owned>;
+  Queue queue_;
+  Queue last_;  // room for the last event, made beforehand: by then the turn is part of the session
   HostAnswer answer_ = HostAnswer::kContinue;
   bool ended_ = false;  // the thread has nothing to add
   std::exception_ptr error_;
