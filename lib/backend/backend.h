@@ -232,7 +232,7 @@ class Backend {
     (void)key;
     body();
   }
-  // Makes the step's effect on the states of its runs permanent. Without it the step never happened.
+  // Makes the step's effect on the states of its runs permanent. Without it, or where it fails, the step never happened.
   virtual void commit(std::span<const Run> runs) = 0;
   virtual void synchronize() = 0;
 

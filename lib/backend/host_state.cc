@@ -109,12 +109,12 @@ HostState::HostState(const StateShape& shape) {
   const Plan plan = make_plan(shape);
   bytes_ = plan.bytes;
   // calloc leaves a large block untouched until it is written: a long context costs nothing before it is used.
-  if (bytes_ < kTooMany) memory_ = static_cast<uint8_t*>(std::calloc(1, bytes_ + kAlign));
+  if (bytes_ < kTooMany) memory_.reset(static_cast<uint8_t*>(std::calloc(1, bytes_ + kAlign)));
   if (memory_ == nullptr) {
     fail(Status::kOutOfMemoryHost, "session state: cannot allocate {} bytes for a context of {}", bytes_,
          shape.context);
   }
-  uint8_t* base = memory_ + (kAlign - reinterpret_cast<uintptr_t>(memory_) % kAlign) % kAlign;
+  uint8_t* base = memory_.get() + (kAlign - reinterpret_cast<uintptr_t>(memory_.get()) % kAlign) % kAlign;
   layers_.reserve(plan.layers.size());
   for (const LayerPlan& p : plan.layers) {
     HostLayer layer = p.layer;
@@ -134,8 +134,6 @@ HostState::HostState(const StateShape& shape) {
   carry_width_ = shape.carry;
   no_carry_ = reinterpret_cast<const bf16*>(base + plan.no_carry);
 }
-
-HostState::~HostState() { std::free(memory_); }
 
 const uint8_t* HostState::row(int l, StateRows which, int64_t at) const {
   if (which == StateRows::kCarry) return carry_.row(at);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -84,7 +85,6 @@ struct HostLayer {
 class HostState final : public SequenceState {
  public:
   explicit HostState(const StateShape& shape);  // Error kOutOfMemoryHost
-  ~HostState() override;
   static size_t bytes_for(const StateShape& shape);
 
   size_t bytes() const override { return bytes_; }
@@ -104,7 +104,10 @@ class HostState final : public SequenceState {
   size_t row_bytes(int layer, StateRows which) const;
 
   std::vector<HostLayer> layers_;
-  uint8_t* memory_ = nullptr;
+  struct Free {
+    void operator()(uint8_t* p) const { std::free(p); }
+  };
+  std::unique_ptr<uint8_t, Free> memory_;
   size_t bytes_ = 0;
   RecentRows carry_;
   int64_t carry_width_ = 0;

@@ -131,7 +131,9 @@ bool file_exists(const std::string& path) {
   return GetFileAttributesA(path.c_str()) != INVALID_FILE_ATTRIBUTES;
 #else
   struct stat info {};
-  return stat(path.c_str(), &info) == 0;
+  if (stat(path.c_str(), &info) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR) fail_errno(path, "cannot be looked for", errno);
+  return false;
 #endif
 }
 

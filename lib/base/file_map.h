@@ -37,7 +37,7 @@ class FileMap {
 
 // A whole small file. `limit` bounds the allocation: a longer file is kCorrupt.
 std::string read_file(const std::string& path, size_t limit);
-bool file_exists(const std::string& path);
+bool file_exists(const std::string& path);  // Error kIo: the system cannot tell
 std::string join_path(const std::string& folder, const std::string& name);
 
 }  // namespace dsv4

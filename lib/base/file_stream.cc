@@ -105,10 +105,13 @@ size_t FileReader::read(void* data, size_t size) {
 
 namespace {
 
-// A new name lasts only once its folder is on the disk. Some file systems cannot do that and need not.
-void sync_folder_of(const std::string& path) {
+std::string folder_of(const std::string& path) {
   const size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+// A new name lasts only once its folder is on the disk. Some file systems cannot do that and need not.
+void sync_folder(const std::string& folder, const std::string& path) {
   const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // may be written to and not read
   const int error = fsync(fd) == 0 ? 0 : errno;
@@ -147,13 +150,14 @@ void FileWriter::write(const void* data, size_t size) {
 }
 
 void FileWriter::commit() {
+  const std::string folder = folder_of(path_);  // before the file has its name: what may fail goes first
   if (fsync(static_cast<int>(handle_)) != 0) fail_errno(path_, "cannot write", errno);
   const int closed = close(static_cast<int>(handle_));
   handle_ = -1;
   if (closed != 0) fail_errno(path_, "cannot write", errno);
   if (rename(beside_.c_str(), path_.c_str()) != 0) fail_errno(path_, "cannot put the new file in its place", errno);
   beside_.clear();
-  sync_folder_of(path_);
+  sync_folder(folder, path_);
 }
 
 FileReader::FileReader(const std::string& path) : path_(path), handle_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {

@@ -16,7 +16,9 @@ namespace dsv4 {
 #ifndef _WIN32
 
 void fail_errno(const std::string& path, const char* what, int error) {
-  const Status status = error == ENOENT || error == ENOTDIR ? Status::kNotFound : Status::kIo;
+  const Status status = error == ENOENT || error == ENOTDIR ? Status::kNotFound
+                        : error == ENOMEM                   ? Status::kOutOfMemoryHost
+                                                            : Status::kIo;
   char buffer[128] = "";
   // strerror_r of glibc returns the text, POSIX's fills the buffer: take whichever this one is.
   auto text = [&](auto result) -> const char* {

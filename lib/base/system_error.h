@@ -7,7 +7,8 @@ namespace dsv4 {
 
 #ifndef _WIN32
 
-// kNotFound where a file or its folder is not there, else kIo: "PATH: WHAT: the system's reason".
+// kNotFound where a file or its folder is not there, kOutOfMemoryHost where the system has no memory, else kIo:
+// "PATH: WHAT: the system's reason".
 [[noreturn]] void fail_errno(const std::string& path, const char* what, int error);
 
 #else

@@ -156,8 +156,8 @@ void Model::evaluate(std::span<const Chunk> chunks) {
   backend_->run(key, [&] { forward(s); });
   fetch_logits(s, chunks);
   if (has_draft()) run_draft(s, chunks);
+  backend_->synchronize();  // what is still under way may fail, and a step that is committed cannot be taken back
   backend_->commit(s.runs);
-  backend_->synchronize();
 }
 
 void Model::export_state(const SequenceState& state, std::span<const StatePart> parts, uint8_t* out) {

@@ -166,6 +166,9 @@ void PreTokenizer::add_split(const JsonAt& spec) {
   // NEVER_BACKSLASH_C: \C could cut a character in two.
   p.code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(spelled.data()), spelled.size(),
                              PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr));
+  if (!p.code && error == PCRE2_ERROR_HEAP_FAILED) {
+    fail(Status::kOutOfMemoryHost, "{}: {}", p.path, pcre2_message(error));
+  }
   if (!p.code) fail(Status::kCorrupt, "{}: {} (at byte {})", p.path, pcre2_message(error), offset);
   // Without JIT (a host may forbid executable memory) pcre2_match interprets: slower, same result.
   pcre2_jit_compile(p.code.get(), PCRE2_JIT_COMPLETE);
@@ -232,6 +235,9 @@ void PreTokenizer::Matcher::split_piece(size_t pattern, std::string_view text, s
     }
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = match(at, PCRE2_NO_JIT);
     if (rc == PCRE2_ERROR_NOMATCH) break;
+    if (rc == PCRE2_ERROR_NOMEMORY) {
+      fail(Status::kOutOfMemoryHost, "{}: no memory to split a text of {} bytes", p.path, piece.size());
+    }
     if (rc < 0)
       fail(Status::kUnsupported, "{}: cannot split a text of {} bytes: {}", p.path, piece.size(), pcre2_message(rc));
     const size_t from = found[0], to = std::max(found[0], found[1]);  // \K may end a match before its start
