@@ -365,7 +365,9 @@ typedef struct dsv4_session_info {
 } dsv4_session_info;
 DSV4_API dsv4_status dsv4_session_info_get(dsv4_session *session, dsv4_session_info *info, dsv4_error **error);
 
-/* For hosts that sample themselves. Appends `count` ids (may be 0) and evaluates everything that is waiting. */
+/* For hosts that sample themselves. Appends `count` ids (may be 0) and evaluates everything that is waiting. In a session
+ * driven by messages, with count 0, that is the prompt of the conversation as it stands, a system message alone for
+ * instance: what a later generate finds done, and what a snapshot can hold for many sessions. */
 typedef struct dsv4_eval_options {
   size_t struct_size;
   /* NULL, or room for the logits of every one of the `count` new tokens: F32 [count, vocab]; row i predicts what follows

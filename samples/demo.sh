@@ -15,7 +15,7 @@ sh cmake/bootstrap.sh
 say "Building (the first time takes minutes)"
 mkdir -p build
 cmake --preset release >build/demo-configure.log 2>&1 || { cat build/demo-configure.log >&2; exit 1; }
-cmake --build --preset release --target dsv4_cli --target hello --target tools --target json
+cmake --build --preset release --target dsv4_cli --target hello --target tools --target json --target snapshot
 
 say "The bundled model: a real DeepSeek-V4 in the published checkpoint format, very small"
 $dsv4 info $model | sed -n '1,/^weights/p'
@@ -62,6 +62,16 @@ build/release/bin/tools $model
 say "An answer that keeps to a JSON schema (samples/json.c)"
 printf '\n$ json %s\n' $model
 build/release/bin/json $model
+
+say "A long beginning, evaluated once and restored for each of many sessions (samples/snapshot.c)"
+printf '\n$ snapshot %s %s/snapshot.dsv4\n' $model $talk
+build/release/bin/snapshot $model $talk/snapshot.dsv4
+
+say "An answer interrupted in its midst, and resumed from the file: the same tokens"
+ask run $model "What is 12 + 30?" --seed 5 --think high --show-thinking --save $talk/half.dsv4 --save-at 12
+printf '\n$ dsv4 peek %s/half.dsv4\n' $talk
+$dsv4 peek $talk/half.dsv4
+ask run $model --restore $talk/half.dsv4 --show-thinking
 
 cat <<TEXT
 

@@ -182,6 +182,12 @@ dsv4_status dsv4_session_eval(dsv4_session* session, const int32_t* ids, size_t 
     if (o.draft_logits != nullptr && !session->session.timeline().has_draft()) {
       fail(Status::kInvalidArgument, "eval options: draft_logits needs a session created with DSV4_SESSION_DRAFT");
     }
+    if (session->session.drive() == Session::Drive::kMessages && count == 0) {
+      if (o.logits != nullptr || o.draft_logits != nullptr) {
+        fail(Status::kInvalidArgument, "eval options: logits of every row: only of tokens that are given");
+      }
+      return session->session.evaluate_messages(progress_of(o));
+    }
     session->session.evaluate({ids, count}, {o.logits, o.draft_logits}, progress_of(o));
   });
 }

@@ -36,7 +36,7 @@ void check_sampling(const SamplerOptions& given, const SamplerOptions& own) {
   const SamplerOptions plain;
   need_same(given.temperature, own.temperature, plain.temperature, "temperature");
   need_same(given.top_k, own.top_k, 0, "top_k");
-  need_same(given.top_p, own.top_p, 0.0, "top_p");
+  need_same(given.top_p, own.top_p, given.top_p == 1 ? 1.0 : 0.0, "top_p");
   need_same(given.min_p, own.min_p, 0.0, "min_p");
   need_same(given.repetition, own.repetition, given.repetition == 1 ? 1.0 : 0.0, "repetition_penalty");
   need_same(given.presence, own.presence, 0.0, "presence_penalty");

@@ -6,6 +6,7 @@
 
 #include "lib/base/error.h"
 #include "lib/session/background_turn.h"
+#include "lib/session/prompt_sync.h"
 #include "lib/session/turn.h"
 
 namespace dsv4 {
@@ -155,6 +156,19 @@ void Session::evaluate(std::span<const int32_t> ids, const Timeline::Outputs& ou
     timeline_.assign(timeline_.tokens().first(static_cast<size_t>(std::max(before, timeline_.evaluated()))));
     throw;
   }
+}
+
+void Session::evaluate_messages(const Timeline::Progress& progress) {
+  const Tokenizer& tokenizer = engine_->need_tokenizer();
+  RenderOptions options;
+  options.profile = engine_->profile;
+  const std::vector<int32_t> ids = sync_prompt(render(conversation_, options), timeline_.tokens(), tokenizer);
+  const auto held = timeline_.tokens();
+  const bool changes = !std::equal(ids.begin(), ids.end(), held.begin(), held.end());
+  timeline_.assign(ids);
+  if (changes) open_turn_.reset();
+  timeline_.evaluate({}, progress, &cancel_);
+  timeline_.mark();  // in another reasoning mode the prompt ends otherwise
 }
 
 void Session::replace(Timeline& timeline, Conversation& conversation, Drive drive,

@@ -51,6 +51,8 @@ class Session {
   void clear();
   void rewind(int64_t position);  // tokens only
   void sync_tokens(std::span<const int32_t> ids);
+  // The prompt of the conversation as it stands, ahead of the turn that answers it.
+  void evaluate_messages(const Timeline::Progress& progress);
   void evaluate(std::span<const int32_t> ids, const Timeline::Outputs& outputs, const Timeline::Progress& progress);
   // Returns the statistics; throws with the timeline as it was, but for kCancelled, which keeps what was generated.
   GenerateStats generate(const GenerateOptions& options, const EventSink& sink);

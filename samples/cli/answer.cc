@@ -23,6 +23,7 @@ const char* reason_text(int32_t reason) {
     case DSV4_DONE_CANCELLED: return "cancelled";
     case DSV4_DONE_TOOL_CALLS: return "tool calls";
     case DSV4_DONE_MALFORMED: return "malformed output";
+    case DSV4_DONE_PAUSED: return "paused";
     default: return dsv4_done_name(reason);
   }
 }
@@ -63,6 +64,22 @@ void print_tokens(const dsv4_model* model, const std::vector<ListedToken>& token
   }
 }
 
+void print_ids(const std::vector<ListedToken>& tokens) {
+  std::string line;
+  for (const ListedToken& listed : tokens) line += (line.empty() ? "" : " ") + std::to_string(listed.token);
+  std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+// Until the turn ends or is interrupted. DSV4_OK, or what went wrong: what was heard until then is printed first.
+Failure generate(dsv4_session* session, const GenerateOptions& options, AnswerPrinter& printer) {
+  const CancelOnInterrupt cancel(session);
+  dsv4_error* error = nullptr;
+  const dsv4_status status =
+      dsv4_session_generate(session, options.get(), AnswerPrinter::on_event, &printer, nullptr, &error);
+  const std::unique_ptr<dsv4_error, Release> owner(error);
+  return Failure(status, dsv4_error_message(error));
+}
+
 }  // namespace
 
 void print_stats(const dsv4_generate_stats& stats, bool greedy) {
@@ -76,19 +93,22 @@ void print_stats(const dsv4_generate_stats& stats, bool greedy) {
   std::fputs("]\n", stderr);
 }
 
-dsv4_generate_stats answer(const dsv4_model* model, dsv4_session* session, const TurnFlags& flags) {
-  const GenerateOptions options(flags);
-  AnswerPrinter printer(flags);
-  dsv4_error* error = nullptr;
-  dsv4_status status = DSV4_OK;
-  {
-    const CancelOnInterrupt cancel(session);
-    status = dsv4_session_generate(session, options.get(), AnswerPrinter::on_event, &printer, nullptr, &error);
+dsv4_generate_stats answer(const dsv4_model* model, dsv4_session* session, const TurnFlags& flags,
+                           const AnswerPlan& plan) {
+  GenerateOptions options(flags);
+  if (plan.resume) options.resume();
+  if (plan.print_ids || plan.pause_at != 0) options.want_tokens();
+  AnswerPrinter printer(flags, plan.pause_at);
+  Failure failure = generate(session, options, printer);
+  if (failure.status() == DSV4_OK && printer.stats().reason == DSV4_DONE_PAUSED) {
+    plan.paused();
+    options.resume();
+    failure = generate(session, options, printer);
   }
-  const std::unique_ptr<dsv4_error, Release> owner(error);
   printer.finish();
-  if (status != DSV4_OK && status != DSV4_E_CANCELLED) throw_failure(status, owner.get());
-  print_tokens(model, printer.tokens());
+  if (failure.status() != DSV4_OK && failure.status() != DSV4_E_CANCELLED) throw failure;
+  if (flags.logprobs) print_tokens(model, printer.tokens());
+  if (plan.print_ids) print_ids(printer.tokens());
   print_stats(printer.stats(), flags.temperature == 0);
   return printer.stats();
 }

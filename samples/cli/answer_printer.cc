@@ -15,8 +15,8 @@ constexpr std::string_view kPlain = "\033[0m";
 
 }  // namespace
 
-AnswerPrinter::AnswerPrinter(const TurnFlags& flags)
-    : show_thinking_(flags.show_thinking), coloured_(stdout_has_colours() && !flags.no_color) {}
+AnswerPrinter::AnswerPrinter(const TurnFlags& flags, uint64_t pause_at)
+    : pause_at_(pause_at), show_thinking_(flags.show_thinking), coloured_(stdout_has_colours() && !flags.no_color) {}
 
 int32_t AnswerPrinter::on_event(void* user, const dsv4_event* event) {
   auto* self = static_cast<AnswerPrinter*>(user);
@@ -26,7 +26,8 @@ int32_t AnswerPrinter::on_event(void* user, const dsv4_event* event) {
     self->failure_ = std::current_exception();
     return DSV4_STOP;
   }
-  return DSV4_CONTINUE;
+  const bool pause = event->type == DSV4_EVENT_TOKEN && self->tokens_.size() == self->pause_at_;
+  return pause ? DSV4_PAUSE : DSV4_CONTINUE;
 }
 
 void AnswerPrinter::finish() {

@@ -24,7 +24,8 @@ struct ListedToken {
 
 class AnswerPrinter {
  public:
-  explicit AnswerPrinter(const TurnFlags& flags);
+  // Answers DSV4_PAUSE with the token after which there are `pause_at`; 0: never.
+  explicit AnswerPrinter(const TurnFlags& flags, uint64_t pause_at = 0);
 
   // For dsv4_session_generate. An exception may not cross the C library: it waits until generate has returned.
   static int32_t on_event(void* user, const dsv4_event* event);
@@ -49,6 +50,7 @@ class AnswerPrinter {
   std::string change_to(Part part);
   void emit(const std::string& text);
 
+  const uint64_t pause_at_;
   const bool show_thinking_;
   const bool coloured_;
   Progress prefill_{"reading the prompt", "tokens"};

@@ -16,6 +16,7 @@ void command_tokenize(const Arguments& arguments);
 void command_render(const Arguments& arguments);
 void command_parse(const Arguments& arguments);
 void command_logits(const Arguments& arguments);
+void command_peek(const Arguments& arguments);
 void command_bench(const Arguments& arguments);
 
 }  // namespace cli

@@ -30,6 +30,7 @@ constexpr Command kCommands[] = {
     {"tokenize", "token ids of a text", command_tokenize},
     {"render", "the exact prompt text of a conversation", command_render},
     {"parse", "a model's raw output as one JSON object", command_parse},
+    {"peek", "what a snapshot holds", command_peek},
     {"logits", "logits of every position of a token sequence, to a file", command_logits},
     {"bench", "decode and prefill speed, beside what memory can deliver", command_bench},
 };

@@ -65,6 +65,8 @@ class GenerateOptions {
   GenerateOptions(const GenerateOptions&) = delete;
   GenerateOptions& operator=(const GenerateOptions&) = delete;
   const dsv4_generate_options* get() const { return &options_; }
+  void resume() { options_.resume = 1; }
+  void want_tokens() { options_.token_events = 1; }
 
  private:
   std::vector<const char*> stop_;

@@ -1,5 +1,5 @@
-// The built programs of samples/, run as a script runs them. DSV4_PROGRAM, DSV4_HELLO, DSV4_TOOLS, DSV4_JSON and
-// DSV4_GAME_LOOP are their paths (CMakeLists.txt).
+// The built programs of samples/, run as a script runs them. DSV4_PROGRAM, DSV4_HELLO, DSV4_TOOLS, DSV4_JSON,
+// DSV4_GAME_LOOP and DSV4_SNAPSHOT are their paths (CMakeLists.txt).
 #pragma once
 
 #include <string>
