@@ -143,7 +143,7 @@ bool CpuBackend::multiply_onednn(float* y, int64_t y_stride, const WeightView& w
 bool CpuBackend::multiply_tiled(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first,
                                 int64_t count, Inputs x, ThreadScratch& scratch) {
   const int64_t rows = x.rows;
-  if (rows <= kMaxDirect) return false;
+  if (rows <= (format == kFormatF32 ? 4 : k_.few_rows)) return false;
   const bool bf16 = bf16_tile(format);
   const auto dot = bf16 ? k_.dot_bf16 : k_.dot_f32;
   const auto piece = [&](int64_t i, int64_t tall, int64_t col) {
@@ -175,9 +175,12 @@ bool CpuBackend::multiply_tiled(float* y, int64_t y_stride, const WeightView& w,
 
 void CpuBackend::multiply_direct(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first,
                                  int64_t count, Inputs x) {
-  for (int64_t m = 0; m < x.rows; m += kMaxDirect) {
-    k_.direct[format](y + m * y_stride, y_stride, w, first, count, x.x + m,
-                      static_cast<int>(std::min<int64_t>(x.rows - m, kMaxDirect)));
+  // Input rows in parts of nearly equal size; all of them meet the weight rows while these are in the second cache.
+  const int64_t most = format == kFormatF32 ? 4 : k_.max_direct, parts = (x.rows + most - 1) / most;
+  for (int64_t m = 0, part = 0; part < parts; ++part) {
+    const int64_t rows = (x.rows - m + parts - part - 1) / (parts - part);
+    k_.direct[format](y + m * y_stride, y_stride, w, first, count, x.x + m, static_cast<int>(rows));
+    m += rows;
   }
 }
 
@@ -272,7 +275,13 @@ void CpuBackend::project_out(Mat y, Mat low, Mat o, const Weight& wo_a, const We
       Mat out = low;
       out.data = low.row<bf16>(0) + g * rank;
       out.cols = rank;
-      tasks[i] = {view_of(wo_a), format, g * rank, rank, pointers + g * o.rows, o.rows, out,
+      tasks[i] = {view_of(wo_a),
+                  format,
+                  g * rank,
+                  rank,
+                  pointers + g * o.rows,
+                  o.rows,
+                  out,
                   block_rows(blocked_[form], g * o.rows * bytes, pointers + g * o.rows, o.rows, width)};
     }
     run_tasks({tasks, static_cast<size_t>(count)});
@@ -288,8 +297,8 @@ void CpuBackend::logits(Mat out, Mat x, const Weight& head) {
   const Format format = format_of(head);
   const XForm form = form_for(format, false);
   const void* const* packed = pack(form, x);
-  const Task task{view_of(head), format, 0, head.rows, packed, x.rows, out,
-                  block_rows(blocked_[form], 0, packed, x.rows, x.cols)};
+  const Task task{view_of(head), format, 0,   head.rows,
+                  packed,        x.rows, out, block_rows(blocked_[form], 0, packed, x.rows, x.cols)};
   run_tasks({&task, 1});
   check_memory();
 }

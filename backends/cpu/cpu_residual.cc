@@ -90,7 +90,7 @@ void CpuBackend::mixes(Mat X, const HyperConnection& hc) {
   const Mat out{mixes_.as<void>(), DType::kF32, X.rows, count, count};
   const Format format = format_of(hc.fn);
   const XForm form = form_for(format, false);
-  if (X.rows <= kMaxDirect || format != kFormatF32 || cols % kPad != 0) {
+  if (X.rows <= 4 || format != kFormatF32 || cols % kPad != 0) {
     const Task task{view_of(hc.fn), format, 0, count, pack(form, X), X.rows, out};
     return run_tasks({&task, 1});
   }

@@ -26,7 +26,7 @@ enum XForm : int {
 };
 
 constexpr int64_t kPad = 128;      // packed rows are padded to this many columns
-constexpr int kMaxDirect = 4;      // input rows that `direct` takes
+constexpr int kMaxDirect = 8;      // input rows that any `direct` takes
 constexpr int64_t kTileRows = 128;   // weight rows of a tile, at most
 constexpr int64_t kTileCols = 1024;  // columns of a tile, at most: a multiple of kPad
 constexpr int kMaxStreams = 8;     // residual streams the kernels take
@@ -44,6 +44,8 @@ struct Kernels {
   const char* isa;
   int x_bytes;          // bytes of an element of every form but kXF32: 2 (BF16) or 4 (FP32)
   bool bf16_tiles;      // a widened tile of any format but F32 holds BF16; FP32 otherwise
+  int max_direct;       // input rows that `direct` takes, 4 for F32 weights
+  int few_rows;         // input rows up to which `direct`, several times where they are more, beats a tile
 
   // --- products
   void (*pack)(XForm form, void* out, const uint16_t* x, int64_t cols);

@@ -12,6 +12,15 @@
 namespace dsv4::cpu {
 namespace {
 
+template <class T>
+constexpr T least_of(T a, T b) {
+  return a < b ? a : b;
+}
+template <class T>
+constexpr T most_of(T a, T b) {
+  return a > b ? a : b;
+}
+
 constexpr float kXScale = 1.0f;
 #include "backends/cpu/vec_avx512.inl"
 #include "backends/cpu/vec_kernels.inl"
@@ -108,13 +117,14 @@ void e4m3_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, c
   const auto block = [&](int64_t c, auto&& codes) {
     V sum[R][M];
     for (int g = 0; g < 2; ++g) {
-      __m512i x0[M], x1[M];
-      for (int m = 0; m < M; ++m) x0[m] = load(x[m] + c + 64 * g), x1[m] = load(x[m] + c + 64 * g + 32);
+      __m512i even[R], odd[R];
       for (int r = 0; r < R; ++r) {
-        __m512i even, odd;
         prefetch(p[r] + c + 64 * g + R * w.row_bytes);
-        table.widen(codes(p[r] + c + 64 * g, w.cols - c - 64 * g), even, odd);
-        for (int m = 0; m < M; ++m) sum[r][m] = dp(dp(g == 0 ? v_zero() : sum[r][m], even, x0[m]), odd, x1[m]);
+        table.widen(codes(p[r] + c + 64 * g, w.cols - c - 64 * g), even[r], odd[r]);
+      }
+      for (int m = 0; m < M; ++m) {
+        const __m512i x0 = load(x[m] + c + 64 * g), x1 = load(x[m] + c + 64 * g + 32);
+        for (int r = 0; r < R; ++r) sum[r][m] = dp(dp(g == 0 ? v_zero() : sum[r][m], even[r], x0), odd[r], x1);
       }
     }
     for (int r = 0; r < R; ++r) {
@@ -173,6 +183,8 @@ void fp4_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, co
   put_sums<R, M>(y, y_stride, total);
 }
 
+#include "backends/cpu/avx512bf16_several.inl"
+
 template <int R, int M>
 void bf16_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, const uint16_t* const* x) {
   const uint8_t* p[R];
@@ -181,11 +193,11 @@ void bf16_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, c
   for (int r = 0; r < R; ++r)
     for (int m = 0; m < M; ++m) total[r][m] = v_zero();
   const auto step = [&](int64_t c, auto&& values) {
-    __m512i a[M];
-    for (int m = 0; m < M; ++m) a[m] = load(x[m] + c);
-    for (int r = 0; r < R; ++r) {
-      const __m512i v = values(p[r] + 2 * c);
-      for (int m = 0; m < M; ++m) total[r][m] = dp(total[r][m], v, a[m]);
+    __m512i v[R];
+    for (int r = 0; r < R; ++r) v[r] = values(p[r] + 2 * c);
+    for (int m = 0; m < M; ++m) {
+      const __m512i a = load(x[m] + c);
+      for (int r = 0; r < R; ++r) total[r][m] = dp(total[r][m], v[r], a);
     }
   };
   int64_t c = 0;
@@ -199,17 +211,35 @@ struct E4M3Direct {
   static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const uint16_t* const* x) {
     e4m3_direct<R, M>(y, ys, w, row, x);
   }
+  template <int M>
+  static bool part(float* y, int64_t ys, const WeightView& w, int64_t first, int64_t count, const uint16_t* const* x,
+                   int64_t col, int64_t cols) {
+    return e4m3_part<M>(y, ys, w, first, count, x, col, cols);
+  }
 };
 struct Fp4Direct {
   template <int R, int M>
   static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const uint16_t* const* x) {
     fp4_direct<R, M>(y, ys, w, row, x);
   }
+  template <int M>
+  static bool part(float* y, int64_t ys, const WeightView& w, int64_t first, int64_t count, const uint16_t* const* x,
+                   int64_t col, int64_t cols) {
+    if (col == 0 && !scales_foldable(w.scale + first * w.scale_cols, count * w.scale_cols)) return false;
+    part_rows<Fp4Values, M>(y, ys, w, first, count, x, col, cols);
+    return true;
+  }
 };
 struct Bf16Direct {
   template <int R, int M>
   static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const uint16_t* const* x) {
     bf16_direct<R, M>(y, ys, w, row, x);
+  }
+  template <int M>
+  static bool part(float* y, int64_t ys, const WeightView& w, int64_t first, int64_t count, const uint16_t* const* x,
+                   int64_t col, int64_t cols) {
+    part_rows<Bf16Values, M>(y, ys, w, first, count, x, col, cols);
+    return true;
   }
 };
 
@@ -221,15 +251,38 @@ void bf16_rows(float* y, int64_t y_stride, const WeightView& w, int64_t first, i
   for (; i < count; ++i) Rows::template run<1, M>(y + i, y_stride, w, first + i, x);
 }
 
+template <class Rows, int M>
+void several(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count, const uint16_t* const* x) {
+  for (int64_t col = 0; col < w.cols; col += kPart) {
+    const uint16_t* in[M];
+    for (int m = 0; m < M; ++m) in[m] = x[m] + col;
+    if (!Rows::template part<M>(y, y_stride, w, first, count, in, col, least_of(kPart, w.cols - col))) {
+      // A scale too extreme to be folded: the plain way, from the first column on.
+      for (int m = 0; m < M; m += 2) {
+        if (M - m == 1) return bf16_rows<Rows, 4, 1>(y + m * y_stride, y_stride, w, first, count, x + m);
+        bf16_rows<Rows, 4, 2>(y + m * y_stride, y_stride, w, first, count, x + m);
+      }
+      return;
+    }
+  }
+}
+
 template <class Rows>
-void direct_bf16_x(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count,
-                   const void* const* x, int rows) {
+void direct_bf16_x(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count, const void* const* x,
+                   int rows) {
   const uint16_t* in[kMaxDirect];
   for (int m = 0; m < rows; ++m) in[m] = static_cast<const uint16_t*>(x[m]);
-  if (rows == 1) bf16_rows<Rows, 4, 1>(y, y_stride, w, first, count, in);
-  if (rows == 2) bf16_rows<Rows, 4, 2>(y, y_stride, w, first, count, in);
-  if (rows == 3) bf16_rows<Rows, 2, 3>(y, y_stride, w, first, count, in);
-  if (rows == 4) bf16_rows<Rows, 2, 4>(y, y_stride, w, first, count, in);
+  switch (rows) {
+    case 1: return bf16_rows<Rows, 4, 1>(y, y_stride, w, first, count, in);
+    case 2: return bf16_rows<Rows, 4, 2>(y, y_stride, w, first, count, in);
+    case 3: return several<Rows, 3>(y, y_stride, w, first, count, in);
+    case 4: return several<Rows, 4>(y, y_stride, w, first, count, in);
+    case 5: return several<Rows, 5>(y, y_stride, w, first, count, in);
+    case 6: return several<Rows, 6>(y, y_stride, w, first, count, in);
+    case 7: return several<Rows, 7>(y, y_stride, w, first, count, in);
+    case 8: return several<Rows, 8>(y, y_stride, w, first, count, in);
+    default: return;
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------- widened tiles
@@ -359,15 +412,19 @@ void dot_bf16(float* y, int64_t y_stride, const void* weights, int64_t w_stride,
     constexpr int kInputs = decltype(inputs)::value;
     dot_bf16_inputs<kInputs>(y + m * y_stride, y_stride, w, w_stride, count, x + m, col, cols, add);
   };
-  int64_t m = 0;
-  for (; m + 6 <= rows; m += 6) step(Count<6>{}, m);
-  switch (rows - m) {
-    case 5: return step(Count<5>{}, m);
-    case 4: return step(Count<4>{}, m);
-    case 3: return step(Count<3>{}, m);
-    case 2: return step(Count<2>{}, m);
-    case 1: return step(Count<1>{}, m);
-    default: return;
+  // Parts of nearly equal size: one row left over would take as long as four, waiting for its own sums.
+  const int64_t parts = (rows + 5) / 6;
+  for (int64_t part = 0, m = 0; part < parts; ++part) {
+    const int64_t inputs = (rows - m + parts - part - 1) / (parts - part);
+    switch (inputs) {
+      case 1: step(Count<1>{}, m); break;
+      case 2: step(Count<2>{}, m); break;
+      case 3: step(Count<3>{}, m); break;
+      case 4: step(Count<4>{}, m); break;
+      case 5: step(Count<5>{}, m); break;
+      default: step(Count<6>{}, m); break;
+    }
+    m += inputs;
   }
 }
 
@@ -378,6 +435,8 @@ const Kernels* avx512_bf16_kernels() {
     Kernels t = vec_kernels("avx512-bf16");
     t.x_bytes = 2;
     t.bf16_tiles = true;
+    t.max_direct = 8;
+    t.few_rows = 63;
     t.pack = pack_rows<true>;
     t.direct[kFormatE4M3] = direct_bf16_x<E4M3Direct>;
     t.direct[kFormatFP4] = direct_bf16_x<Fp4Direct>;

@@ -87,29 +87,40 @@ Step Model::make_step(std::span<const Chunk> chunks) const {
   return s;
 }
 
-// Head and logits of rows [row, row + rows) of X, to host memory. Overwrites s.b.x there.
-void Model::logits_of(Step& s, int64_t row, int64_t rows, const HyperConnection& head, float* out) const {
-  for (int64_t first = row; first < row + rows; first += kLogitRows) {
-    const int64_t n = std::min(kLogitRows, row + rows - first);
-    const Mat x = s.b.x.slice(first, n);
-    backend_->hc_head(x, s.b.X.slice(first, n), head);
-    backend_->logits(s.b.logits.slice(0, n), x, weights_->head);
-    backend_->download(out + (first - row) * config().vocab, s.b.logits.slice(0, n));
+// Head and logits of the wanted rows of X, to host memory. The head is by far the widest weight: rows of all chunks
+// meet it together. Overwrites s.b.x.
+void Model::logits_of(Step& s, std::span<const WantedLogits> wanted, const HyperConnection& head) const {
+  for (size_t first = 0; first < wanted.size(); first += kLogitRows) {
+    const std::span<const WantedLogits> part =
+        wanted.subspan(first, std::min<size_t>(kLogitRows, wanted.size() - first));
+    for (size_t i = 0, end = 0; i < part.size(); i = end) {
+      for (end = i + 1; end < part.size() && part[end].row == part[end - 1].row + 1;) ++end;
+      const int64_t rows = static_cast<int64_t>(end - i);
+      backend_->hc_head(s.b.x.slice(static_cast<int64_t>(i), rows), s.b.X.slice(part[i].row, rows), head);
+    }
+    const Mat logits = s.b.logits.slice(0, static_cast<int64_t>(part.size()));
+    backend_->logits(logits, s.b.x.slice(0, logits.rows), weights_->head);
+    for (size_t i = 0; i < part.size(); ++i) backend_->download(part[i].to, logits.slice(static_cast<int64_t>(i), 1));
   }
 }
 
 void Model::fetch_logits(Step& s, std::span<const Chunk> chunks) const {
+  const int64_t vocab = config().vocab;
+  std::vector<WantedLogits> wanted;
   for (size_t i = 0; i < chunks.size(); ++i) {
     const Chunk& c = chunks[i];
     const Run& run = s.runs[i];
-    if (c.all_logits != nullptr) logits_of(s, run.first_row, run.rows, weights_->hc_head, c.all_logits);
-    if (c.last_logits == nullptr) continue;
     if (c.all_logits != nullptr) {
-      const int64_t vocab = config().vocab;
-      std::copy_n(c.all_logits + (run.rows - 1) * vocab, vocab, c.last_logits);
-    } else {
-      logits_of(s, run.first_row + run.rows - 1, 1, weights_->hc_head, c.last_logits);
+      for (int64_t r = 0; r < run.rows; ++r) wanted.push_back({run.first_row + r, c.all_logits + r * vocab});
+    } else if (c.last_logits != nullptr) {
+      wanted.push_back({run.first_row + run.rows - 1, c.last_logits});
     }
+  }
+  logits_of(s, wanted, weights_->hc_head);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const Chunk& c = chunks[i];
+    if (c.all_logits == nullptr || c.last_logits == nullptr) continue;
+    std::copy_n(c.all_logits + (s.runs[i].rows - 1) * vocab, vocab, c.last_logits);
   }
 }
 
@@ -139,13 +150,15 @@ void Model::run_draft(Step& s, std::span<const Chunk> chunks) const {
   std::swap(s.runs, shifted);
   draft(s);
   std::swap(s.runs, shifted);
+  std::vector<WantedLogits> wanted;
   for (size_t i = 0; i < chunks.size(); ++i) {
     const Run& run = s.runs[i];
     if (!chunks[i].draft || chunks[i].draft_logits == nullptr) continue;
-    const int64_t skip = run.position == 0 ? 1 : 0;
-    logits_of(s, run.first_row + skip, run.rows - skip, weights_->draft->head,
-              chunks[i].draft_logits + skip * config().vocab);
+    for (int64_t r = run.position == 0 ? 1 : 0; r < run.rows; ++r) {
+      wanted.push_back({run.first_row + r, chunks[i].draft_logits + r * config().vocab});
+    }
   }
+  logits_of(s, wanted, weights_->draft->head);
 }
 
 void Model::evaluate(std::span<const Chunk> chunks) {

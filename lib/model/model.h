@@ -63,7 +63,11 @@ class Model {
   Step make_step(std::span<const Chunk> chunks) const;
   void fetch_logits(Step& s, std::span<const Chunk> chunks) const;
   void run_draft(Step& s, std::span<const Chunk> chunks) const;
-  void logits_of(Step& s, int64_t row, int64_t rows, const HyperConnection& head, float* out) const;
+  struct WantedLogits {
+    int64_t row;  // of X; rising in a list of them
+    float* to;    // host F32 [vocab]
+  };
+  void logits_of(Step& s, std::span<const WantedLogits> wanted, const HyperConnection& head) const;
 
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<Backend> backend_;  // outlives what it made
