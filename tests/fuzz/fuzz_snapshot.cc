@@ -100,7 +100,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   need(peek == DSV4_OK && tokens_of(session).size() == info.tokens);
-  if ((data[0] & kGoOn) != 0 && info.tokens < kContext) {
+  if ((data[0] & kGoOn) != 0 && info.interrupted != 0) {
+    dsv4_generate_options resume = DSV4_GENERATE_OPTIONS_INIT;
+    resume.resume = 1;
+    dsv4_session_generate(session, &resume, nullptr, nullptr, nullptr, nullptr);  // or an error, which is as good
+  } else if ((data[0] & kGoOn) != 0 && info.tokens < kContext) {
     const int32_t id = 1;
     const bool by_tokens = info.driven != DSV4_DRIVEN_BY_MESSAGES;
     need((dsv4_session_eval(session, &id, by_tokens ? 1 : 0, nullptr, nullptr) == DSV4_OK) == by_tokens);
