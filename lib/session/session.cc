@@ -153,7 +153,7 @@ void Session::evaluate(std::span<const int32_t> ids, const Timeline::Outputs& ou
     timeline_.evaluate(outputs, progress, &cancel_);
   } catch (...) {
     // What this call brought and did not get evaluated is forgotten: the timeline ends at a committed token.
-    timeline_.assign(timeline_.tokens().first(static_cast<size_t>(std::max(before, timeline_.evaluated()))));
+    timeline_.take_back(timeline_.tokens().first(static_cast<size_t>(std::max(before, timeline_.evaluated()))));
     throw;
   }
 }

@@ -353,7 +353,7 @@ OpenTurn Turn::interrupted() const {
   return turn;
 }
 
-void Turn::roll_back() { timeline_.assign(before_); }
+void Turn::roll_back() { timeline_.take_back(before_); }
 
 // Of the session's own, the conversation and the open turn change here, at the end and by moves alone.
 void Turn::finish() {
