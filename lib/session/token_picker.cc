@@ -36,11 +36,9 @@ int32_t TokenPicker::pick(std::span<const float> logits, bool in_answer) {
   return sampler_.pick(inputs, rng_);
 }
 
-void TokenPicker::take(int32_t id, bool in_answer) {
+bool TokenPicker::take(int32_t id, bool in_answer) {
   if (sampler_.needs_history()) history_.push(id, true);
-  if (matcher_ && in_answer && !matcher_->accept(id)) {
-    fail(Status::kInternal, "grammar: token {} was allowed and is not accepted", id);
-  }
+  return !matcher_ || !in_answer || matcher_->accept(id);
 }
 
 TokenInfo TokenPicker::describe(std::span<const float> logits, int32_t id, bool forced) const {

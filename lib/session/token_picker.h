@@ -26,8 +26,9 @@ class TokenPicker {
   // The next token, Sampler::kNoToken when the host's edit wants none. `in_answer`: behind the reasoning, where the
   // constraint holds. Errors: as Sampler::pick; kInvalidArgument where the grammar leaves no token at all.
   int32_t pick(std::span<const float> logits, bool in_answer);
-  // A token joins the text: the one that was picked, or one that somebody else put there.
-  void take(int32_t id, bool in_answer);
+  // A token joins the text: the one that was picked, or one that somebody else put there. False: the constraint does
+  // not have it there, and this picker is of no use any more.
+  bool take(int32_t id, bool in_answer);
 
   // Log-probabilities of `id` and of the most probable.
   TokenInfo describe(std::span<const float> logits, int32_t id, bool forced) const;

@@ -203,7 +203,9 @@ void Turn::replay() {
   stats_.reasoning_tokens = 0;
   for (const int32_t id : timeline_.tokens().subspan(static_cast<size_t>(prompt_))) {
     const bool in_answer = parser_ == nullptr || !parser_->in_reasoning();
-    picker_.take(id, in_answer);
+    if (!picker_.take(id, in_answer)) {
+      fail(Status::kCorrupt, "the interrupted turn cannot be resumed: its tokens do not keep to its constraint");
+    }
     if (parser_ == nullptr) continue;
     stats_.reasoning_tokens += in_answer ? 0 : 1;
     std::vector<StreamEvent> events;
@@ -269,7 +271,9 @@ EndReason Turn::step() {
       forced ? session_.engine_->tokenizer->find(protocol::kThinkEnd) : picker_.pick(timeline_.logits(), in_answer);
   if (id == Sampler::kNoToken) return EndReason::kHost;
   send_token(id, forced);
-  picker_.take(id, in_answer);
+  if (!picker_.take(id, in_answer)) {
+    fail(Status::kInternal, "grammar: token {} was allowed and is not accepted", id);
+  }
   timeline_.append({&id, 1});
   ++stats_.generated_tokens;
   if (parser_ != nullptr) {
