@@ -17,7 +17,7 @@ StateShape shape_of(const Model& model, const TimelineOptions& options) {
 
 // What a timeline holds as long as it lives; all of it is there from the beginning, so that appending takes no memory.
 uint64_t memory_of(const Model& model, const StateShape& shape) {
-  const uint64_t logits = sizeof(float) * static_cast<uint64_t>(model.config().vocab);
+  const uint64_t logits = 2 * sizeof(float) * static_cast<uint64_t>(model.config().vocab);  // the last, and the next
   const uint64_t ids = sizeof(int32_t) * static_cast<uint64_t>(shape.context);
   return model.backend().state_bytes(shape) + logits + ids;
 }

@@ -32,7 +32,7 @@ std::shared_ptr<Engine> open_engine() {
 uint64_t bytes_of(const Engine& engine, int64_t context) {
   const Model& model = *engine.model;
   const StateShape shape = Model::state_shape(model.config(), context, model.max_rows(), false);
-  return model.backend().state_bytes(shape) + 4 * static_cast<uint64_t>(model.config().vocab + context);
+  return model.backend().state_bytes(shape) + 4 * static_cast<uint64_t>(2 * model.config().vocab + context);
 }
 
 std::vector<int32_t> some_ids(const Engine& engine, int64_t count, uint32_t seed) {
