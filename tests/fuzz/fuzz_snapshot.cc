@@ -1,6 +1,6 @@
 // Any bytes as a snapshot: an error that leaves the session as it was, or a session that can be saved and evaluated.
 // The first byte says how far the rest is helped past the first doors: 1 the checksums are made right, 2 model and
-// layout are made those of the session, 4 the session goes on from what was restored.
+// layout are made those of the session, 4 the session goes on from what was restored, an interrupted turn too.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -100,10 +100,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   need(peek == DSV4_OK && tokens_of(session).size() == info.tokens);
-  if ((data[0] & kGoOn) != 0 && info.interrupted != 0) {
-    dsv4_generate_options resume = DSV4_GENERATE_OPTIONS_INIT;
-    resume.resume = 1;
-    dsv4_session_generate(session, &resume, nullptr, nullptr, nullptr, nullptr);  // or an error, which is as good
+  if ((data[0] & kGoOn) != 0 && info.interrupted != 0) {  // with the options that it brought: an answer or an error
+    dsv4_generate_options go_on = DSV4_GENERATE_OPTIONS_INIT;
+    go_on.resume = 1;
+    const std::vector<int32_t> held = tokens_of(session);
+    const dsv4_status resumed = dsv4_session_generate(session, &go_on, nullptr, nullptr, nullptr, nullptr);
+    const std::vector<int32_t> now = tokens_of(session);
+    need(resumed == DSV4_OK ? now.size() >= held.size() : now == held);
+    need(std::equal(held.begin(), held.end(), now.begin()));
   } else if ((data[0] & kGoOn) != 0 && info.tokens < kContext) {
     const int32_t id = 1;
     const bool by_tokens = info.driven != DSV4_DRIVEN_BY_MESSAGES;
