@@ -3,11 +3,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "tests/support/api_session.h"
+#include "tests/unit/snapshot_fixture.h"
 
 using namespace dsv4::api_test;
 using Clock = std::chrono::steady_clock;
@@ -155,17 +156,26 @@ TEST_CASE("nobody polls: the generation waits; cancel, an answer and a release e
   }
 }
 
-TEST_CASE("cancels, polls and prompts from several threads at once leave every session usable") {
-  ModelHandle model;
+namespace {
+
+// Threads with a session each: prompts, blocking and polled generations, cancels from other threads, forks, snapshots,
+// pauses and what is resumed, until `enough` says so. Returns how many turns there were.
+int run_storm(dsv4_model* model, const std::function<bool(int round)>& enough) {
   std::atomic<int> ended{0};
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
-      SessionHandle s(model.get, 1500);
-      for (int round = 0; round < 4; ++round) {
+      SessionHandle s(model, 1500);
+      for (int round = 0; !enough(round); ++round) {
+        if (round % 4 == 0) REQUIRE(dsv4_session_clear(s.get, nullptr) == DSV4_OK);
         for (int i = 0; i < 8; ++i) s.say("My cat is called Luna. I live in Oslo.");
         Answer a;
-        const dsv4_generate_options o = greedy();
+        dsv4_generate_options o = greedy();
+        o.max_tokens = 40;
+        if ((t + round) % 3 == 0) {
+          a.reply = DSV4_PAUSE;
+          a.reply_after = 4;
+        }
         dsv4_status status = DSV4_OK;
         std::thread cancels([&] {
           std::this_thread::sleep_for(std::chrono::milliseconds(3 * ((t + round) % 4)));
@@ -180,10 +190,39 @@ TEST_CASE("cancels, polls and prompts from several threads at once leave every s
         cancels.join();
         CHECK((status == DSV4_OK || status == DSV4_E_CANCELLED));
         CHECK(a.done == 1);
+        if (round % 3 == 2) REQUIRE(restore(s.get, save(s.get)) == DSV4_OK);
+        if (round % 5 == 4) {
+          dsv4_session* fork = nullptr;
+          REQUIRE(dsv4_session_fork(s.get, &fork, nullptr) == DSV4_OK);
+          dsv4_session_release(&s.get);
+          s.get = fork;
+        }
+        if (a.reason == DSV4_DONE_PAUSED) {
+          dsv4_generate_options rest = DSV4_GENERATE_OPTIONS_INIT;
+          rest.resume = 1;
+          Answer b;
+          CHECK(ask(s, b, rest) == DSV4_OK);
+        }
         ++ended;
       }
     });
   }
   for (std::thread& t : threads) t.join();
-  CHECK(ended == 16);
+  return ended;
+}
+
+}  // namespace
+
+TEST_CASE("cancels, polls and prompts from several threads at once leave every session usable") {
+  ModelHandle model;
+  CHECK(run_storm(model.get, [](int round) { return round == 4; }) == 16);
+}
+
+// build/tsan/tests/many_sessions_api_test --no-skip -tc='*for a minute*'
+TEST_CASE("the same for a minute, for the thread sanitizer" * doctest::skip()) {
+  ModelHandle model;
+  const Clock::time_point end = Clock::now() + std::chrono::seconds(60);
+  const int turns = run_storm(model.get, [&](int) { return Clock::now() >= end; });
+  MESSAGE(turns << " turns");
+  CHECK(turns > 4);
 }
