@@ -102,15 +102,15 @@ class Decorator : public Backend {
   std::unique_ptr<Backend> inner_;
 };
 
-// Profile: seconds and calls of every verb, each measured until its work is done.
-class Profile final : public Decorator {
+// VerbTimes: seconds and calls of every verb, each measured until its work is done.
+class VerbTimes final : public Decorator {
  public:
   struct Line {
     const char* verb;
     int64_t calls;
     double seconds;
   };
-  explicit Profile(std::unique_ptr<Backend> inner) : Decorator(std::move(inner)) {}
+  explicit VerbTimes(std::unique_ptr<Backend> inner) : Decorator(std::move(inner)) {}
   const std::vector<Line>& lines() const { return lines_; }  // in the order of their first calls
   void clear() { lines_.clear(); }
 

@@ -30,7 +30,7 @@ struct Sequence {
 
 class VerbBench {
  public:
-  VerbBench(Model& model, Profile& profile) : model_(model), profile_(profile) {}
+  VerbBench(Model& model, VerbTimes& profile) : model_(model), profile_(profile) {}
 
   // `steps` steps of `count` sequences with `rows` new tokens each: the fastest, and its verbs.
   void run(const char* title, size_t count, int64_t rows, int64_t depth, int steps) {
@@ -42,7 +42,7 @@ class VerbBench {
       s.tokens.resize(static_cast<size_t>(rows));
       s.logits.resize(static_cast<size_t>(model_.config().vocab));
     }
-    std::vector<Profile::Line> best;
+    std::vector<VerbTimes::Line> best;
     double fastest = 0;
     for (int step = 0; step <= steps; ++step) {  // the first one warms up
       profile_.clear();
@@ -72,16 +72,16 @@ class VerbBench {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  static void print(const char* title, int64_t tokens, double seconds, std::vector<Profile::Line> lines) {
+  static void print(const char* title, int64_t tokens, double seconds, std::vector<VerbTimes::Line> lines) {
     std::printf("%s: %.2f ms, %.1f tokens/s\n", title, seconds * 1e3, static_cast<double>(tokens) / seconds);
     double products = 0, all = 0;
-    for (const Profile::Line& l : lines) {
+    for (const VerbTimes::Line& l : lines) {
       const std::string verb = l.verb;
       all += l.seconds;
       if (verb == "linear" || verb == "project_out" || verb == "experts" || verb == "logits") products += l.seconds;
     }
     std::sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
-    for (const Profile::Line& l : lines) {
+    for (const VerbTimes::Line& l : lines) {
       std::printf("  %-12s %4lld calls %9.3f ms %5.1f %%\n", l.verb, static_cast<long long>(l.calls), l.seconds * 1e3,
                   100 * l.seconds / seconds);
     }
@@ -90,7 +90,7 @@ class VerbBench {
   }
 
   Model& model_;
-  Profile& profile_;
+  VerbTimes& profile_;
   std::mt19937_64 random_{1};
 };
 
@@ -104,8 +104,8 @@ int main(int argc, char** argv) {
     options.threads = argc > 2 ? std::atoi(argv[2]) : 0;
     options.isa = argc > 3 ? argv[3] : "";
     const int64_t depth = argc > 4 ? std::atol(argv[4]) : 4096;
-    auto profile = std::make_unique<Profile>(make_cpu_backend(options));
-    Profile& verbs = *profile;
+    auto profile = std::make_unique<VerbTimes>(make_cpu_backend(options));
+    VerbTimes& verbs = *profile;
     Model model(Checkpoint::synthetic(with_layers(published_config("flash"), layers), 1, {}), std::move(profile),
                 kPrompt);
     std::printf("%s; %lld layers, depth %lld\n", model.backend().description().c_str(), static_cast<long long>(layers),
