@@ -31,12 +31,26 @@ namespace {
 // Shapes one thread keeps. A model has a few dozen: widths of its weights by heights of a tile by pieces of the rows.
 constexpr size_t kShapes = 256;
 
+// oneDNN writes through the null pointer when memory runs out while it makes a kernel, and its OpenMP ends the process
+// where it has none for what it keeps of a thread. A kernel takes some 100 KB: so neither is begun unless there is room
+// for many. A large piece comes straight from the system, and costs microseconds.
+void need_room() {
+  constexpr size_t kRoom = size_t{4} << 20;
+  void* const room = std::malloc(kRoom);
+  if (room == nullptr) throw std::bad_alloc();
+  std::free(room);
+}
+
 // One thread for oneDNN on this thread. Thread 0 is the host's: its own setting comes back.
 class OneThread {
  public:
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_OMP
-  OneThread() : before_(omp_get_max_threads()) {
-    if (before_ != 1) omp_set_num_threads(1);
+  OneThread() : before_(omp_get_max_threads()) {  // may throw std::bad_alloc
+    if (before_ == 1) return;
+    static thread_local bool known = false;  // to OpenMP, which takes memory for a thread that it first hears of
+    if (!known) need_room();
+    known = true;
+    omp_set_num_threads(1);
   }
   ~OneThread() {
     if (before_ != 1) omp_set_num_threads(before_);
@@ -71,15 +85,6 @@ struct Blocking {
   dnnl::reorder primitive;
   memory x, blocked, scratch;
 };
-
-// oneDNN writes through the null pointer when memory runs out while it makes a kernel. A kernel takes some 100 KB: so
-// nothing is made unless there is room for many. A large piece comes straight from the system, and costs microseconds.
-void need_room() {
-  constexpr size_t kRoom = size_t{4} << 20;
-  void* const room = std::malloc(kRoom);
-  if (room == nullptr) throw std::bad_alloc();
-  std::free(room);
-}
 
 // The last shapes of one thread.
 template <class Entry>

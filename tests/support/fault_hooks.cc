@@ -34,30 +34,36 @@ constinit std::atomic<int64_t> seen{0};
 constinit std::atomic<bool> happened{false};
 constinit thread_local int excused = 0;
 
-// Where oneDNN's code lies, and whether a call comes from there.
+// Where the code of oneDNN and of its OpenMP lies, and whether a call comes from there.
 struct Range {
   uintptr_t begin = 0, end = 0;
 };
-constinit Range onednn;
+constinit Range excluded[2];
+constinit bool looked = false;
 
-int find_onednn(dl_phdr_info* info, size_t, void*) {
-  if (std::strstr(info->dlpi_name, "libdnnl") == nullptr) return 0;
-  for (int i = 0; i < info->dlpi_phnum; ++i) {
-    const ElfW(Phdr)& part = info->dlpi_phdr[i];
-    if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0) continue;
-    onednn.begin = info->dlpi_addr + part.p_vaddr;
-    onednn.end = onednn.begin + part.p_memsz;
+int find_excluded(dl_phdr_info* info, size_t, void*) {
+  const char* const names[] = {"libdnnl", "libgomp"};
+  for (size_t n = 0; n < 2; ++n) {
+    if (std::strstr(info->dlpi_name, names[n]) == nullptr) continue;
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+      const ElfW(Phdr)& part = info->dlpi_phdr[i];
+      if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0) continue;
+      excluded[n].begin = info->dlpi_addr + part.p_vaddr;
+      excluded[n].end = excluded[n].begin + part.p_memsz;
+    }
   }
-  return 1;
+  return 0;
 }
 
-bool comes_from_onednn() {
+bool is_excluded() {
   const NoFaults mine;
   void* frames[32];
   const int count = backtrace(frames, 32);
   for (int i = 0; i < count; ++i) {
     const auto at = reinterpret_cast<uintptr_t>(frames[i]);
-    if (at >= onednn.begin && at < onednn.end) return true;
+    for (const Range& range : excluded) {
+      if (at >= range.begin && at < range.end) return true;
+    }
   }
   return false;
 }
@@ -68,7 +74,7 @@ bool goes_wrong(FaultOf of) {
   const int64_t n = seen.fetch_add(1) + 1;
   if (armed_nth == 0 || (armed_spec.span == FaultSpan::kOnce ? n != armed_nth : n < armed_nth)) return false;
   happened.store(true);
-  return of != FaultOf::kMemory || !comes_from_onednn();
+  return of != FaultOf::kMemory || !is_excluded();
 }
 
 bool no_memory() {
@@ -95,7 +101,8 @@ int64_t cut(int64_t size) {
 }  // namespace
 
 Fault::Fault(const FaultSpec& spec, int64_t nth) {
-  if (onednn.end == 0) dl_iterate_phdr(find_onednn, nullptr);
+  if (!looked) dl_iterate_phdr(find_excluded, nullptr);
+  looked = true;
   void* frame[1];
   backtrace(frame, 1);  // loads what it needs when it is first called
   armed_spec = spec;

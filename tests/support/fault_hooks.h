@@ -4,8 +4,9 @@
 // Fault is alive, on all threads, and lets the one fail that was asked for.
 //  - Memory: malloc and its kin, operator new, anonymous mmap. Without sanitizers of the whole process, so of oneDNN,
 //    PCRE2, zstd, the C++ library and libc too; under a sanitizer, whose own malloc cannot be replaced, operator new of
-//    the whole process and the rest of what is linked statically. Not what oneDNN asks for: it writes through the null
-//    pointer that it gets, which nobody outside can help. Such a place counts as one that did without.
+//    the whole process and the rest of what is linked statically. Not what oneDNN and its OpenMP ask for: the one
+//    writes through the null pointer that it gets, the other ends the process, which nobody outside can help. Such a place
+//    counts as one that did without.
 //  - Files: open, stat, fstat, mmap of a file, read, write, fsync, rename of what is linked statically, our lib/base.
 #pragma once
 
