@@ -11,7 +11,7 @@
 using namespace dsv4;
 
 TEST_CASE("profile: verbs are counted by name, and their results are the inner backend's") {
-  Profile profile(make_reference_backend());
+  VerbTimes profile(make_reference_backend());
   const std::unique_ptr<Backend> plain = make_reference_backend();
   std::vector<uint16_t> e = {0x3f80, 0x4000, 0x4040, 0x4080}, h = {0x3f80, 0x3f80, 0x4000, 0x4000};
   std::vector<uint16_t> got(4), want(4);
