@@ -125,7 +125,8 @@ typedef struct dsv4_model_options {
   int32_t profile;            /* DSV4_PROFILE_* */
   uint32_t flags;             /* DSV4_OPEN_* */
   int32_t max_step_rows;      /* tokens evaluated at once in prefill, at most; 0: 512 */
-  uint64_t host_memory_limit; /* bytes for session states of this model together; 0: no limit of ours */
+  uint64_t host_memory_limit; /* bytes for this model's sessions together: states, logits, token ids, checkpoints; 0: no
+                                 limit of ours */
   dsv4_log_fn log;
   void *log_user;
   dsv4_progress_fn progress;
