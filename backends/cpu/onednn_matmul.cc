@@ -47,9 +47,7 @@ class OneThread {
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_OMP
   OneThread() : before_(omp_get_max_threads()) {  // may throw std::bad_alloc
     if (before_ == 1) return;
-    static thread_local bool known = false;  // to OpenMP, which takes memory for a thread that it first hears of
-    if (!known) need_room();
-    known = true;
+    need_room();  // OpenMP takes memory for a thread that it first hears of; microseconds beside a product of many rows
     omp_set_num_threads(1);
   }
   ~OneThread() {

@@ -207,7 +207,7 @@ TEST_CASE("paused after any token, a turn goes on to the same end") {
   for (const Case& c : kCases) {
     CAPTURE(c.name);
     const Whole whole(c);
-    for (size_t n = 1; n < whole.heard.ids.size(); n += n < 4 ? 1 : 7) {
+    for (size_t n = 1; n < whole.heard.ids.size(); n += n < 3 ? 1 : 11) {
       CAPTURE(n);
       SessionHandle s(model().get, 512);
       ask(s, c);
@@ -252,7 +252,7 @@ TEST_CASE("stopped, cancelled or out of max_tokens: the tokens and the conversat
   for (const Case& c : kCases) {
     CAPTURE(c.name);
     const Whole whole(c);
-    for (size_t n = 2; n + 1 < whole.heard.ids.size(); n += 13) {
+    for (size_t n = 2; n + 1 < whole.heard.ids.size(); n += 19) {
       for (const int32_t reason : {DSV4_DONE_HOST, DSV4_DONE_CANCELLED, DSV4_DONE_LENGTH}) {
         CAPTURE(n);
         CAPTURE(reason);
