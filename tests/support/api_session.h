@@ -14,7 +14,7 @@
 
 namespace dsv4::api_test {
 
-inline const char* const kTiny = DSV4_SOURCE_DIR "/samples/models/tiny";
+inline constexpr const char* kTiny = DSV4_SOURCE_DIR "/samples/models/tiny";
 
 struct Failure {
   dsv4_error* error = nullptr;
