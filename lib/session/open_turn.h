@@ -19,6 +19,12 @@ struct ContinuedMessage {
   std::string content;
 };
 
+// The ends of a turn that leave it open.
+inline bool is_interruption(EndReason reason) {
+  return reason == EndReason::kPaused || reason == EndReason::kLength || reason == EndReason::kHost ||
+         reason == EndReason::kCancelled;
+}
+
 struct OpenTurn {
   // As the turn was begun with, but for what is the host's own each time: its events and its hand in the logits.
   GenerateOptions options;

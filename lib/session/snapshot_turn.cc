@@ -120,8 +120,7 @@ class TurnReader {
  private:
   void read_place() {
     const auto reason = static_cast<EndReason>(in_.u32());
-    if (reason != EndReason::kPaused && reason != EndReason::kLength && reason != EndReason::kHost &&
-        reason != EndReason::kCancelled) {
+    if (!is_interruption(reason)) {
       fail(Status::kCorrupt, "{}: reason {}: not one that interrupts", in_.place(), static_cast<uint32_t>(reason));
     }
     turn_.stats.reason = reason;

@@ -43,11 +43,6 @@ GenerateOptions options_of(const Session& session, const GenerateOptions& given)
   return resumed_options(*session.open_turn(), given);
 }
 
-bool is_interruption(EndReason reason) {
-  return reason == EndReason::kPaused || reason == EndReason::kLength || reason == EndReason::kHost ||
-         reason == EndReason::kCancelled;
-}
-
 }  // namespace
 
 Turn::Turn(Session& session, const GenerateOptions& options, const EventSink& sink)
