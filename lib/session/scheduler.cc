@@ -55,9 +55,9 @@ std::exception_ptr copy_of(const std::exception_ptr& error) {
 
 }  // namespace
 
-void Scheduler::change_decoding(int by) {
+void Scheduler::change(Kind kind, int by) {
   const std::lock_guard lock(mutex_);
-  decoding_ += by;
+  (kind == Kind::kDecoding ? decoding_ : prefilling_) += by;
   changed_.notify_all();
 }
 
@@ -102,12 +102,12 @@ void Scheduler::evaluate(const Chunk& chunk) {
   if (request.error) std::rethrow_exception(request.error);
 }
 
-// Until everybody who decodes has asked, but not long: one may be with its host, or about to end.
-void Scheduler::wait_for_decoders(Lock& lock) {
-  if (decoding_ < 2) return;
+// Until everybody who comes back at once has asked, but not long: one may be with its host, or about to end.
+void Scheduler::wait_for_others(Lock& lock) {
+  if (decoding_ == 0 || decoding_ + prefilling_ < 2) return;
   const auto patience = std::min<std::chrono::nanoseconds>(
       kPatience, std::chrono::nanoseconds(static_cast<int64_t>(decode_seconds_ * 0.1e9)));
-  changed_.wait_for(lock, patience, [&] { return static_cast<int>(waiting_.size()) >= decoding_; });
+  changed_.wait_for(lock, patience, [&] { return static_cast<int>(waiting_.size()) >= decoding_ + prefilling_; });
 }
 
 void Scheduler::take_requests() {
@@ -124,7 +124,7 @@ void Scheduler::take_requests() {
 void Scheduler::lead(Lock& lock) {
   leading_ = true;
   if (step_.empty()) {
-    wait_for_decoders(lock);
+    wait_for_others(lock);
     step_.reserve(waiting_.size());
     chunks_.reserve(waiting_.size());
     take_requests();
@@ -177,7 +177,7 @@ void Scheduler::learn(double seconds) {
   };
   if (more == 0) {
     update(decode_seconds_, seconds);
-  } else if (decode_seconds_ > 0) {
+  } else if (decode_seconds_ > 0 && step_.size() > 1) {  // the rows of a prompt alone cost far less each
     update(row_seconds_, std::max(seconds - decode_seconds_, 0.1 * seconds) / static_cast<double>(more));
   }
 }

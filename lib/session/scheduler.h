@@ -5,9 +5,10 @@
 // the rows of all ready sessions, and there is no thread to hand over to: a session that is alone runs its steps
 // itself.
 //
-// Sessions that decode come back for the next token within microseconds, after their draw; a leader waits for them that
-// long, or they would form two groups that take turns. And while others decode, a prompt gets so few rows at once that
-// a step takes two to three times as long as one without it.
+// Sessions that decode come back for the next token within microseconds, after their draw, and a prompt for its next
+// chunk; a leader waits for them that long, or they would form two groups that take turns, each waiting for the other's
+// steps. And while others decode, a prompt gets so few rows at once that a step takes two to three times as long as one
+// without it.
 //
 // A prompt that is cancelled ends the step within a layer, and the others' rows are run again without it, at once and
 // with nobody new among them: each cancel costs them less than one step, mostly a short one, as the prompt's rows are
@@ -39,16 +40,18 @@ class Scheduler {
   // How many of `wanted` tokens a prompt should ask for now.
   int64_t fair_rows(int64_t wanted);
 
-  // A session that decodes, as long as this lives.
-  class Decoding {
+  // A session that asks again as soon as a step has ended, for as long as this lives.
+  enum class Kind { kDecoding, kPrefilling };
+  class Presence {
    public:
-    explicit Decoding(Scheduler& scheduler) : scheduler_(scheduler) { scheduler_.change_decoding(+1); }
-    ~Decoding() { scheduler_.change_decoding(-1); }
-    Decoding(const Decoding&) = delete;
-    Decoding& operator=(const Decoding&) = delete;
+    Presence(Scheduler& scheduler, Kind kind) : scheduler_(scheduler), kind_(kind) { scheduler_.change(kind_, +1); }
+    ~Presence() { scheduler_.change(kind_, -1); }
+    Presence(const Presence&) = delete;
+    Presence& operator=(const Presence&) = delete;
 
    private:
     Scheduler& scheduler_;
+    const Kind kind_;
   };
 
  private:
@@ -60,8 +63,8 @@ class Scheduler {
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  void change_decoding(int by);
-  void wait_for_decoders(Lock& lock);
+  void change(Kind kind, int by);
+  void wait_for_others(Lock& lock);
   void take_requests();
   void lead(Lock& lock);
   bool ends_step(const Request& request) const;  // if it is cancelled
@@ -77,8 +80,9 @@ class Scheduler {
   std::vector<Chunk> chunks_;      // likewise
   bool leading_ = false;
   int decoding_ = 0;           // sessions that are between two tokens
+  int prefilling_ = 0;         // sessions that are between two chunks of a prompt
   double decode_seconds_ = 0;  // of a step of single rows, lately
-  double row_seconds_ = 0;     // of a prompt's row beside them
+  double row_seconds_ = 0;     // of a prompt's row beside those
 };
 
 }  // namespace dsv4

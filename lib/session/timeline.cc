@@ -1,6 +1,7 @@
 #include "lib/session/timeline.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -158,6 +159,8 @@ void Timeline::evaluate(const Outputs& outputs, const Progress& progress, const 
   if (evaluated_ == size() && !logits_valid_ && evaluated_ > 0) rewind(evaluated_ - 1);
   const int64_t from = evaluated_, total = size() - from;
   const int64_t vocab = model_.config().vocab;
+  std::optional<Scheduler::Presence> prefilling;
+  if (total > 1) prefilling.emplace(engine_->scheduler, Scheduler::Kind::kPrefilling);
   while (evaluated_ < size()) {
     if (progress && !progress(evaluated_ - from, total)) fail(Status::kCancelled, "cancelled by the progress callback");
     const int64_t count = next_chunk();

@@ -293,7 +293,7 @@ EndReason Turn::step() {
 
 void Turn::decode() {
   const Stopwatch stopwatch(stats_.decode_seconds);
-  const Scheduler::Decoding decoding(session_.engine_->scheduler);
+  const Scheduler::Presence decoding(session_.engine_->scheduler, Scheduler::Kind::kDecoding);
   timeline_.evaluate({}, {}, &session_.cancel_);  // of a turn that was interrupted: its newest token
   while (stats_.reason == EndReason::kNone) stats_.reason = step();
 }
