@@ -11,12 +11,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A draw takes about 0.1 ms; hosts' callbacks may take longer, and are not waited for.
-constexpr std::chrono::microseconds kPatience{1500};
+// A draw takes about 0.1 ms, a thread may be late; hosts' callbacks may take longer, and are not waited for.
+constexpr std::chrono::microseconds kPatience{5000};
 constexpr std::chrono::milliseconds kWithdrawLook{10};  // at a waiting session's wish to be cancelled, which nobody announces
 constexpr double kFairness = 2.5;                 // a step with a prompt in it, against one without
-constexpr int64_t kFewestRows = 8;              // or a prompt would never end
-constexpr int64_t kUnknownRows = 8;            // before anything was measured
+constexpr int64_t kFewestRows = 4;              // or a prompt would never end
+constexpr int64_t kUnknownRows = 4;             // before anything was measured
 constexpr double kMemory = 0.8;                 // of what was measured before
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
