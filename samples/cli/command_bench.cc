@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "batch.h"
 #include "client.h"
 #include "commands.h"
 #include "model_flags.h"
@@ -25,6 +26,7 @@ namespace {
 
 constexpr size_t kDecodeRuns = 7;
 constexpr size_t kPrefillRuns = 3;
+constexpr size_t kBatchRuns = 3;
 constexpr size_t kWarmUpTokens = 2;
 constexpr size_t kProbePasses = 2;  // before every decode run
 constexpr size_t kProbeBytes = size_t{1} << 30;
@@ -37,6 +39,7 @@ struct BenchFlags {
   std::optional<uint64_t> context;
   uint64_t prompt = 512;
   uint64_t tokens = 16;
+  uint64_t batch = 1;
   bool json = false;
 };
 
@@ -56,6 +59,10 @@ struct Result {
   Runs decode;   // tokens/s
   Runs prefill;  // tokens/s
   Runs probe;    // GB/s
+  Runs batch;    // tokens/s of --batch sessions together
+  Runs alone;    // tokens/s of one that generates in the same way, in between
+
+  double batch_ratio() const { return batch.median() / alone.median(); }
 };
 
 int32_t on_progress(void* user, uint64_t done, uint64_t total) {
@@ -97,6 +104,8 @@ class Feeder {
     return static_cast<double>(count) / seconds;
   }
 
+  const Session& session() const { return session_; }
+
  private:
   Session session_;
   std::mt19937 random_{1};
@@ -104,7 +113,8 @@ class Feeder {
 };
 
 uint64_t tokens_measured(const BenchFlags& flags) {
-  return kWarmUpTokens + kDecodeRuns * flags.tokens + (kPrefillRuns + 1) * flags.prompt;
+  const uint64_t batch = kBatchWarmUpTokens + flags.tokens;  // in forks, before the prefill
+  return kWarmUpTokens + kDecodeRuns * flags.tokens + std::max((kPrefillRuns + 1) * flags.prompt, batch);
 }
 
 // --context, or as deep as the default where the model holds that much.
@@ -112,6 +122,16 @@ uint64_t depth_of(const BenchFlags& flags, const dsv4_model_info& info) {
   if (flags.context) return *flags.context;
   const uint64_t measured = tokens_measured(flags);
   return std::min(kDefaultDepth, info.max_context > measured ? info.max_context - measured : 0);
+}
+
+void measure_batch(const Feeder& feeder, const dsv4_model_info& info, const BenchFlags& flags, Result& result) {
+  Progress progress("batch", "runs");
+  for (size_t run = 0; run < kBatchRuns; ++run) {
+    progress.update(2 * run, 2 * kBatchRuns);
+    result.alone.values.push_back(decode_together(feeder.session(), info, 1, flags.tokens));
+    progress.update(2 * run + 1, 2 * kBatchRuns);
+    result.batch.values.push_back(decode_together(feeder.session(), info, flags.batch, flags.tokens));
+  }
 }
 
 Result measure(dsv4_model* model, const dsv4_model_info& info, const BenchFlags& flags, uint64_t depth,
@@ -132,6 +152,7 @@ Result measure(dsv4_model* model, const dsv4_model_info& info, const BenchFlags&
       result.decode.values.push_back(feeder.decode(flags.tokens));
     }
   }
+  if (flags.batch > 1) measure_batch(feeder, info, flags, result);
   feeder.feed(flags.prompt, "prefill");  // to warm up
   for (size_t run = 0; run < kPrefillRuns; ++run)
     result.prefill.values.push_back(static_cast<double>(flags.prompt) / feeder.feed(flags.prompt, "prefill"));
@@ -146,7 +167,8 @@ std::string isa_of(const std::string& backend) {
   return backend.substr(begin, backend.find(',', begin) - begin);
 }
 
-void print_json(const Result& result, const dsv4_model_info& info, uint64_t depth, size_t threads) {
+void print_json(const Result& result, const dsv4_model_info& info, const BenchFlags& flags, uint64_t depth,
+                size_t threads) {
   const double gigabytes = static_cast<double>(info.token_weight_bytes) / 1e9;
   nlohmann::ordered_json line;
   line["decode_tokens_per_s"] = result.decode.best();
@@ -159,6 +181,11 @@ void print_json(const Result& result, const dsv4_model_info& info, uint64_t dept
   line["isa"] = isa_of(info.backend);
   line["layers"] = info.layers;
   line["context"] = depth;
+  if (flags.batch > 1) {
+    line["batch"] = flags.batch;
+    line["batch_tokens_per_s"] = result.batch.best();
+    line["batch_against_one"] = result.batch_ratio();
+  }
   write_standard_output(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
@@ -180,6 +207,12 @@ void print_text(const Result& result, const dsv4_model_info& info, const BenchFl
   row("  memory read probe", result.probe.best(), result.probe.median(), "GB/s");
   row("  of the probe", percent(result.decode.best(), result.probe.best()),
       percent(result.decode.median(), result.probe.median()), "%");
+  if (flags.batch > 1) {
+    row("decode, " + std::to_string(flags.batch) + " sessions together", result.batch.best(), result.batch.median(),
+        "tokens/s");
+    row("  one alone, in between", result.alone.best(), result.alone.median(), "tokens/s");
+    std::printf("%-34s%10s%10.2f  x\n", "  against one", "", result.batch_ratio());
+  }
   row("prefill, " + std::to_string(kPrefillRuns) + " runs of " + std::to_string(flags.prompt), result.prefill.best(),
       result.prefill.median(), "tokens/s");
 }
@@ -209,6 +242,8 @@ void command_bench(const Arguments& arguments) {
                   UINT32_MAX, flags.context);
   options.integer("--prompt", "N", "tokens of a prefill run (default 512)", 1, 1 << 20, flags.prompt);
   options.integer("--tokens", "N", "tokens of a decode run (default 16)", 1, 1 << 20, flags.tokens);
+  options.integer("--batch", "N", "also N sessions that decode together, against one (default 1: not measured)", 1, 256,
+                  flags.batch);
   options.flag("--json", "end with one line of JSON", flags.json);
   add_machine_flags(options, model_flags);
   if (!options.parse(arguments)) return;
@@ -226,7 +261,7 @@ void command_bench(const Arguments& arguments) {
   const uint64_t depth = depth_of(flags, info);
   const Result result = measure(model.get(), info, flags, depth, threads);
   print_text(result, info, flags, depth, threads);
-  if (flags.json) print_json(result, info, depth, threads);
+  if (flags.json) print_json(result, info, flags, depth, threads);
 }
 
 }  // namespace cli

@@ -1,13 +1,11 @@
-// Several sessions of one model at once, on Flash's true layer shapes with random weights: tokens per second of a batch
-// against one session, and how long a session that decodes has to wait for its next token while another one's prompt is
-// evaluated.
+// Fairness, on Flash's true layer shapes with random weights: how long a session that decodes has to wait for its next
+// token while another one's prompt is evaluated. Batches of sessions are `dsv4 bench --batch`.
 //   sessions_bench [LAYERS [THREADS]]        (default 2 layers, all cores; a layer takes 3.4 GB)
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -74,20 +72,6 @@ double median(std::vector<double> v) {
   return v.empty() ? 0 : v[v.size() / 2];
 }
 
-// Seconds a token of `count` sessions that decode together.
-double decode_together(dsv4_model* model, size_t count) {
-  std::vector<std::unique_ptr<Decoder>> decoders;
-  for (size_t i = 0; i < count; ++i) decoders.push_back(std::make_unique<Decoder>(model, 4096 + 16 * i));
-  std::vector<std::thread> threads;
-  for (auto& d : decoders) threads.emplace_back([&d] { d->run(24); });
-  for (std::thread& t : threads) t.join();
-  std::vector<double> gaps;
-  for (auto& d : decoders) {
-    for (const double gap : d->gaps()) gaps.push_back(gap);
-  }
-  return median(gaps) / static_cast<double>(count);
-}
-
 void fairness(dsv4_model* model) {
   Decoder decoder(model, 4096);
   std::atomic<bool> prompted{false};
@@ -136,12 +120,6 @@ int main(int argc, char** argv) {
     dsv4_model* model = nullptr;
     dsv4_error* error = nullptr;
     check(dsv4_model_open_synthetic("flash", argc > 1 ? std::atoi(argv[1]) : 2, 1, &o, &model, &error), error);
-    const double one = decode_together(model, 1);
-    for (const size_t count : {size_t{2}, size_t{4}, size_t{8}}) {
-      const double together = decode_together(model, count);
-      std::printf("decode of %zu sessions: %.2f tokens/s, %.2f x one (%.2f tokens/s)\n", count, 1 / together,
-                  one / together, 1 / one);
-    }
     fairness(model);
     dsv4_model_release(&model);
     return 0;

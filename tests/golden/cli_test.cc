@@ -142,7 +142,7 @@ TEST_CASE("--help of the program and of every command names what there is") {
       {"render", {"--think", "--profile", "--tools", "--tool-choice", "--ids", "--json"}},
       {"parse", {"--think", "--profile", "--split", "--start-in-calls"}},
       {"logits", {"--ids", "--out", "--chunk", "--draft"}},
-      {"bench", {"--shape", "--layers", "--context", "--prompt", "--tokens", "--threads", "--backend", "--json"}}};
+      {"bench", {"--shape", "--layers", "--context", "--prompt", "--tokens", "--batch", "--threads", "--backend", "--json"}}};
   for (const auto& entry : commands) {
     const auto& command = entry.first;  // clang 14 does not let a lambda capture a structured binding
     const auto& flags = entry.second;
@@ -434,12 +434,20 @@ TEST_CASE("a seed repeats an answer, and reasoning is shown on demand only") {
   CHECK(!contains(whole.out, "\033"));
 }
 
-TEST_CASE("bench ends with one line of JSON") {
-  const Ran ran =
-      dsv4_program({"bench", kTiny, "--context", "100", "--prompt", "64", "--tokens", "4", "--threads", "1", "--json"});
+namespace {
+
+nlohmann::ordered_json bench_line(Words arguments) {
+  arguments.insert(arguments.begin(), {"bench", kTiny, "--context", "100", "--threads", "1", "--json"});
+  const Ran ran = dsv4_program(arguments);
   REQUIRE_MESSAGE(ran.code == 0, ran.err);
   const size_t end = ran.out.size() - 1;
-  const auto line = nlohmann::ordered_json::parse(ran.out.substr(ran.out.rfind('\n', end - 1) + 1));
+  return nlohmann::ordered_json::parse(ran.out.substr(ran.out.rfind('\n', end - 1) + 1));
+}
+
+}  // namespace
+
+TEST_CASE("bench ends with one line of JSON") {
+  const auto line = bench_line({"--prompt", "64", "--tokens", "4"});
   Words keys;
   for (const auto& [key, value] : line.items()) keys.push_back(key);
   CHECK(keys == Words{"decode_tokens_per_s", "prefill_tokens_per_s", "weight_bytes_per_token", "decode_gb_per_s",
@@ -454,4 +462,11 @@ TEST_CASE("bench ends with one line of JSON") {
   CHECK(line["prefill_tokens_per_s"].get<double>() > 0);
   CHECK(gb == doctest::Approx(tokens * bytes / 1e9));
   CHECK(percent == doctest::Approx(100 * gb / probe));
+}
+
+TEST_CASE("bench of sessions that decode together, in a context that a prefill run would not need") {
+  const auto line = bench_line({"--prompt", "1", "--tokens", "4", "--batch", "3"});
+  CHECK(line["batch"] == 3);
+  CHECK(line["batch_tokens_per_s"].get<double>() > 0);
+  CHECK(line["batch_against_one"].get<double>() > 0);
 }
