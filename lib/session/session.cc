@@ -148,14 +148,18 @@ void Session::evaluate(std::span<const int32_t> ids, const Timeline::Outputs& ou
     fail(Status::kInvalidArgument, "logits of every row: {} tokens are still waiting; evaluate them first",
          before - timeline_.evaluated());
   }
-  append_tokens(ids);
+  std::optional<OpenTurn> interrupted;  // still to be resumed when nothing came of this call
+  interrupted.swap(open_turn_);
   try {
+    append_tokens(ids);
     timeline_.evaluate(outputs, progress, &cancel_);
   } catch (...) {
     // What this call brought and did not get evaluated is forgotten: the timeline ends at a committed token.
     timeline_.take_back(timeline_.tokens().first(static_cast<size_t>(std::max(before, timeline_.evaluated()))));
+    if (timeline_.size() == before) open_turn_.swap(interrupted);
     throw;
   }
+  if (ids.empty()) open_turn_.swap(interrupted);
 }
 
 void Session::evaluate_messages(const Timeline::Progress& progress) {

@@ -418,6 +418,42 @@ TEST_CASE("a turn taken back when it is resumed stays interrupted where it was")
   check_same(whole, s, heard, stats);
 }
 
+TEST_CASE("an evaluation that fails leaves a turn interrupted, one that succeeds ends it") {
+  const std::vector<int32_t> prompt = {5, 6, 7, 8, 9, 10, 11};
+  dsv4_generate_options o = DSV4_GENERATE_OPTIONS_INIT;
+  o.seed = 3;
+  o.max_tokens = 24;
+  o.token_events = 1;
+  const dsv4_logit_bias never_end = {1, -100};  // EOS
+  o.logit_bias = &never_end;
+  o.logit_bias_count = 1;
+  SessionHandle whole(model().get, 512), s(model().get, 512);
+  Heard want, heard;
+  for (const SessionHandle* each : {&whole, &s}) {
+    REQUIRE(dsv4_session_append_tokens(each->get, prompt.data(), prompt.size(), nullptr) == DSV4_OK);
+  }
+  generate(whole.get, o, want);
+  REQUIRE(want.ids.size() > 4);
+  heard.pause_at = 3;
+  CHECK(generate(s.get, o, heard).reason == DSV4_DONE_PAUSED);
+  dsv4_eval_options never = DSV4_EVAL_OPTIONS_INIT;
+  never.progress = [](void*, uint64_t, uint64_t) -> int32_t { return 1; };
+  CHECK(dsv4_session_eval(s.get, prompt.data(), prompt.size(), &never, nullptr) == DSV4_E_CANCELLED);
+  const std::vector<int32_t> too_many(600, 5);
+  CHECK(dsv4_session_eval(s.get, too_many.data(), too_many.size(), nullptr, nullptr) == DSV4_E_CONTEXT_FULL);
+  CHECK(dsv4_session_eval(s.get, nullptr, 0, nullptr, nullptr) == DSV4_OK);
+  generate(s.get, resuming(), heard);
+  CHECK(heard.ids == want.ids);
+
+  heard = {};
+  heard.pause_at = 3;
+  o.seed = 4;
+  generate(s.get, o, heard);
+  REQUIRE(heard.reason == DSV4_DONE_PAUSED);
+  CHECK(dsv4_session_eval(s.get, prompt.data(), prompt.size(), nullptr, nullptr) == DSV4_OK);
+  CHECK(refused(s.get, resuming()) == DSV4_E_INVALID_ARGUMENT);
+}
+
 TEST_CASE("what cannot be resumed is refused, and options that differ are named") {
   const Case& c = kCases[1];
   SessionHandle s(model().get, 512);
