@@ -92,16 +92,17 @@ struct Answer {
   static int32_t on_event(void* user, const dsv4_event* e) {
     Answer& a = *static_cast<Answer*>(user);
     CHECK(a.done == 0);  // DONE is the last
-    CHECK(std::strlen(e->text) == e->text_length);
+    CHECK(e->text[e->text_length] == '\0');  // in the midst there may be one too: the model has a token for it
+    const std::string text(e->text, e->text_length);
     if (e->type == DSV4_EVENT_PREFILL) ++a.prefill;
-    if (e->type == DSV4_EVENT_REASONING) a.reasoning += e->text;
-    if (e->type == DSV4_EVENT_CONTENT) a.content += e->text;
-    if (e->type == DSV4_EVENT_WARNING) a.warnings.push_back(e->text);
-    if (e->type == DSV4_EVENT_MALFORMED) a.malformed += e->text;
+    if (e->type == DSV4_EVENT_REASONING) a.reasoning += text;
+    if (e->type == DSV4_EVENT_CONTENT) a.content += text;
+    if (e->type == DSV4_EVENT_WARNING) a.warnings.push_back(text);
+    if (e->type == DSV4_EVENT_MALFORMED) a.malformed += text;
     CHECK((e->call != nullptr) == (e->type == DSV4_EVENT_TOOL_CALL_BEGIN || e->type == DSV4_EVENT_TOOL_ARGUMENTS ||
                                    e->type == DSV4_EVENT_TOOL_CALL));
     CHECK((e->token != nullptr) == (e->type == DSV4_EVENT_TOKEN));
-    if (e->type == DSV4_EVENT_TOOL_ARGUMENTS) a.arguments += e->text;
+    if (e->type == DSV4_EVENT_TOOL_ARGUMENTS) a.arguments += text;
     if (e->type == DSV4_EVENT_TOOL_CALL) a.calls.push_back({e->call->id, e->call->name, e->call->arguments});
     if (e->token != nullptr)
       a.tokens.push_back(
@@ -111,9 +112,9 @@ struct Answer {
       a.reason = e->reason;
       CHECK(e->stats != nullptr);
     }
-    const size_t text = a.reasoning.size() + a.content.size();
-    if (a.cancel_here != nullptr && text > 0) dsv4_session_cancel(a.cancel_here);
-    return text > a.reply_after ? a.reply : DSV4_CONTINUE;
+    const size_t length = a.reasoning.size() + a.content.size();
+    if (a.cancel_here != nullptr && length > 0) dsv4_session_cancel(a.cancel_here);
+    return length > a.reply_after ? a.reply : DSV4_CONTINUE;
   }
 };
 

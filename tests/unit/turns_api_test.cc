@@ -432,8 +432,8 @@ TEST_CASE("the parser's handle: text in any cut, tokens, messages, misuse") {
     dsv4_parser* parser = nullptr;
     const auto on_event = [](void* user, const dsv4_event* e) -> int32_t {
       Answer& answer = *static_cast<Answer*>(user);
-      if (e->type == DSV4_EVENT_REASONING) answer.reasoning += e->text;
-      if (e->type == DSV4_EVENT_CONTENT) answer.content += e->text;
+      if (e->type == DSV4_EVENT_REASONING) answer.reasoning.append(e->text, e->text_length);
+      if (e->type == DSV4_EVENT_CONTENT) answer.content.append(e->text, e->text_length);
       if (e->type == DSV4_EVENT_TOOL_CALL) answer.calls.push_back({e->call->id, e->call->name, e->call->arguments});
       if (e->type == DSV4_EVENT_DONE) answer.reason = e->reason;
       return 0;
