@@ -1,11 +1,11 @@
 #include "batch.h"
 
-#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <thread>
 #include <vector>
 
+#include "runs.h"
 #include "terminal.h"
 
 namespace cli {
@@ -38,15 +38,13 @@ void generate(Member& member, uint64_t seed, uint64_t tokens, int32_t eos) {
 }
 
 double median_gap(const std::vector<Member>& members) {
-  std::vector<double> gaps;
+  Runs gaps;
   for (const Member& member : members) {
     for (size_t i = kBatchWarmUpTokens; i < member.times.size(); ++i)
-      gaps.push_back(std::chrono::duration<double>(member.times[i] - member.times[i - 1]).count());
+      gaps.values.push_back(std::chrono::duration<double>(member.times[i] - member.times[i - 1]).count());
   }
-  if (gaps.empty()) throw Failure(DSV4_E_INTERNAL, "no session of the batch generated enough tokens to time them");
-  const auto middle = gaps.begin() + static_cast<std::ptrdiff_t>(gaps.size() / 2);
-  std::nth_element(gaps.begin(), middle, gaps.end());
-  return *middle;
+  if (gaps.values.empty()) throw Failure(DSV4_E_INTERNAL, "no session of the batch generated enough tokens to time them");
+  return gaps.median();
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "model_flags.h"
 #include "options.h"
 #include "probe.h"
+#include "runs.h"
 #include "terminal.h"
 
 namespace cli {
@@ -41,18 +42,6 @@ struct BenchFlags {
   uint64_t tokens = 16;
   uint64_t batch = 1;
   bool json = false;
-};
-
-struct Runs {
-  std::vector<double> values;
-
-  double best() const { return *std::max_element(values.begin(), values.end()); }
-  double median() const {
-    std::vector<double> sorted = values;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    return *middle;
-  }
 };
 
 struct Result {
