@@ -92,7 +92,7 @@ struct Answer {
   static int32_t on_event(void* user, const dsv4_event* e) {
     Answer& a = *static_cast<Answer*>(user);
     CHECK(a.done == 0);  // DONE is the last
-    CHECK(e->text[e->text_length] == '\0');  // in the midst there may be one too: the model has a token for it
+    CHECK(std::strlen(e->text) == e->text_length);
     const std::string text(e->text, e->text_length);
     if (e->type == DSV4_EVENT_PREFILL) ++a.prefill;
     if (e->type == DSV4_EVENT_REASONING) a.reasoning += text;

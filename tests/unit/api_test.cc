@@ -248,6 +248,13 @@ TEST_CASE("the same seed gives the same answer, and a fresh one is reported") {
   dsv4_generate_options o = DSV4_GENERATE_OPTIONS_INIT;
   o.temperature = 3.0;
   o.max_tokens = 30;
+  // Any token may come, and the model has one for the character NUL, at which the C strings of Answer would seem to end.
+  dsv4_logit_bias no_nul = {-1, -1000};
+  size_t count = 0;
+  REQUIRE(dsv4_tokenize(model.get, "\0", 1, 0, &no_nul.token, 1, &count, nullptr) == DSV4_OK);
+  REQUIRE(count == 1);
+  o.logit_bias = &no_nul;
+  o.logit_bias_count = 1;
   dsv4_generate_stats stats{};
   stats.struct_size = sizeof stats;
   SessionHandle one(model.get), two(model.get);

@@ -100,6 +100,25 @@ dsv4_generate_options resuming(uint64_t max_tokens = 0) {
   return o;
 }
 
+// Of a session driven by tokens.
+const std::vector<int32_t> kPrompt = {5, 6, 7, 8, 9, 10, 11};
+
+void append_prompt(SessionHandle& s) {
+  REQUIRE(dsv4_session_append_tokens(s.get, kPrompt.data(), kPrompt.size(), nullptr) == DSV4_OK);
+}
+
+// 24 tokens, whatever the model would like to say.
+dsv4_generate_options endless_options() {
+  static const dsv4_logit_bias never_end = {1, -100};  // EOS
+  dsv4_generate_options o = DSV4_GENERATE_OPTIONS_INIT;
+  o.seed = 3;
+  o.max_tokens = 24;
+  o.token_events = 1;
+  o.logit_bias = &never_end;
+  o.logit_bias_count = 1;
+  return o;
+}
+
 void ask(SessionHandle& s, const Case& c) {
   std::string request = std::string(R"({"messages":[{"role":"user","content":")") + c.text + "\"}]";
   if (c.tools) request += std::string(",\"tools\":") + kTools;
@@ -310,26 +329,16 @@ TEST_CASE("paused while the prompt is read") {
 }
 
 TEST_CASE("a session driven by tokens resumes too, and so does a turn that continues a message") {
-  const std::vector<int32_t> prompt = {5, 6, 7, 8, 9, 10, 11};
-  const auto begin = [&](SessionHandle& s) {
-    REQUIRE(dsv4_session_append_tokens(s.get, prompt.data(), prompt.size(), nullptr) == DSV4_OK);
-  };
   const char* const continued =
       R"([{"role":"user","content":"Hello"},{"role":"assistant","content":"Hello! How","prefix":true}])";
   const auto begin_prefix = [&](SessionHandle& s) {
     REQUIRE(dsv4_session_append_json(s.get, continued, std::strlen(continued), nullptr) == DSV4_OK);
   };
-  dsv4_generate_options o = DSV4_GENERATE_OPTIONS_INIT;
-  o.seed = 3;
-  o.max_tokens = 24;
-  o.token_events = 1;
-  const dsv4_logit_bias never_end = {1, -100};  // EOS
-  o.logit_bias = &never_end;
-  o.logit_bias_count = 1;
+  const dsv4_generate_options o = endless_options();
   for (const bool prefix : {false, true}) {
     SessionHandle whole(model().get, 512), s(model().get, 512), restored(model().get, 512);
-    prefix ? begin_prefix(whole) : begin(whole);
-    prefix ? begin_prefix(s) : begin(s);
+    prefix ? begin_prefix(whole) : append_prompt(whole);
+    prefix ? begin_prefix(s) : append_prompt(s);
     Heard want, heard;
     generate(whole.get, o, want);
     REQUIRE(want.ids.size() > 4);
@@ -419,26 +428,18 @@ TEST_CASE("a turn taken back when it is resumed stays interrupted where it was")
 }
 
 TEST_CASE("an evaluation that fails leaves a turn interrupted, one that succeeds ends it") {
-  const std::vector<int32_t> prompt = {5, 6, 7, 8, 9, 10, 11};
-  dsv4_generate_options o = DSV4_GENERATE_OPTIONS_INIT;
-  o.seed = 3;
-  o.max_tokens = 24;
-  o.token_events = 1;
-  const dsv4_logit_bias never_end = {1, -100};  // EOS
-  o.logit_bias = &never_end;
-  o.logit_bias_count = 1;
+  dsv4_generate_options o = endless_options();
   SessionHandle whole(model().get, 512), s(model().get, 512);
   Heard want, heard;
-  for (const SessionHandle* each : {&whole, &s}) {
-    REQUIRE(dsv4_session_append_tokens(each->get, prompt.data(), prompt.size(), nullptr) == DSV4_OK);
-  }
+  append_prompt(whole);
+  append_prompt(s);
   generate(whole.get, o, want);
   REQUIRE(want.ids.size() > 4);
   heard.pause_at = 3;
   CHECK(generate(s.get, o, heard).reason == DSV4_DONE_PAUSED);
   dsv4_eval_options never = DSV4_EVAL_OPTIONS_INIT;
   never.progress = [](void*, uint64_t, uint64_t) -> int32_t { return 1; };
-  CHECK(dsv4_session_eval(s.get, prompt.data(), prompt.size(), &never, nullptr) == DSV4_E_CANCELLED);
+  CHECK(dsv4_session_eval(s.get, kPrompt.data(), kPrompt.size(), &never, nullptr) == DSV4_E_CANCELLED);
   const std::vector<int32_t> too_many(600, 5);
   CHECK(dsv4_session_eval(s.get, too_many.data(), too_many.size(), nullptr, nullptr) == DSV4_E_CONTEXT_FULL);
   CHECK(dsv4_session_eval(s.get, nullptr, 0, nullptr, nullptr) == DSV4_OK);
@@ -450,7 +451,7 @@ TEST_CASE("an evaluation that fails leaves a turn interrupted, one that succeeds
   o.seed = 4;
   generate(s.get, o, heard);
   REQUIRE(heard.reason == DSV4_DONE_PAUSED);
-  CHECK(dsv4_session_eval(s.get, prompt.data(), prompt.size(), nullptr, nullptr) == DSV4_OK);
+  CHECK(dsv4_session_eval(s.get, kPrompt.data(), kPrompt.size(), nullptr, nullptr) == DSV4_OK);
   CHECK(refused(s.get, resuming()) == DSV4_E_INVALID_ARGUMENT);
 }
 
