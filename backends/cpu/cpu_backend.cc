@@ -91,7 +91,7 @@ std::unique_ptr<SequenceState> CpuBackend::make_state(const StateShape& shape) {
   for (const LayerShape& layer : shape.layers) {
     if (layer.index_dim != 0) entries_ = std::max(entries_, shape.context / layer.ratio);
   }
-  for (ThreadScratch& t : threads_) t.scores.grow(entries_ * 4);
+  for (ThreadScratch& t : threads_) t.scores.grow(entries_ * 8);
   return state;
 }
 
@@ -136,7 +136,7 @@ void CpuBackend::reserve(const Limits& limits) {
     t.query.grow(std::max(kHeadBlock * head, (l.index_dim + 1) * index_heads) * 4);
     t.output.grow(kHeadBlock * head * 4);
     t.keys.grow(kKeyTile * head * 4);
-    t.scores.grow(std::max(kHeadBlock * (kKeyTile + 3), entries_) * 4);
+    t.scores.grow(std::max(kHeadBlock * (kKeyTile + 3), entries_ * 2) * 4);
   }
 }
 

@@ -1,7 +1,7 @@
 // Compressed attention: entries pooled from groups of tokens, and the indexer that picks among them (CSA).
 //   entry j = Σ_i softmax_i(z_i + ape_i) ⊙ k_i -> BF16, norm, rope at the group's first token, quantised
-//   score of an entry: Σ_h w_h · relu(q_h · key); the best ones by radix select, so that a million positions cost a few
-//   passes over their scores and no sort
+//   score of an entry: Σ_h w_h · relu(q_h · key), in integers where the instruction set has them; the best ones by
+//   radix select, so that a million positions cost two passes over their scores and no sort
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -18,42 +18,60 @@ constexpr int64_t kMaxPairs = 256;
 
 // Ascending like the score; a NaN (out of a damaged checkpoint) counts as the lowest, and -0 as 0.
 uint32_t order_key(float score) {
-  if (std::isnan(score)) score = -INFINITY;
-  const uint32_t u = std::bit_cast<uint32_t>(score + 0.0f);
-  return (u & 0x80000000u) != 0 ? ~u : u | 0x80000000u;
+  const uint32_t u = std::bit_cast<uint32_t>(score == score ? score + 0.0f : -INFINITY);
+  return u ^ (static_cast<uint32_t>(static_cast<int32_t>(u) >> 31) | 0x80000000u);
 }
 
-// The key of the k-th best of n > k scores, and how many with that very key are among the k best.
-uint32_t threshold(const float* scores, int64_t n, int64_t k, int64_t* ties) {
+// The first bucket from above with which there are `k`; `left`: how many of the k are in it.
+uint32_t last_bucket(const uint32_t* count, uint32_t highest, int64_t k, int64_t* left) {
+  uint32_t bucket = highest;
+  for (*left = k; count[bucket] < *left; --bucket) *left -= count[bucket];
+  return bucket;
+}
+
+// Those of n > k scores that can be among the k best, judged by sign, exponent and two bits, in their order.
+int64_t find_candidates(int32_t* found, const float* scores, int64_t n, int64_t k) {
+  uint32_t count[2048] = {};
+  for (int64_t i = 0; i < n; ++i) ++count[order_key(scores[i]) >> 21];
+  int64_t left = 0, candidates = 0;
+  const uint32_t lowest = last_bucket(count, 2047, k, &left) << 21;
+  for (int64_t i = 0; i < n; ++i) {  // no branch: about every second one would be foretold wrong
+    found[candidates] = static_cast<int32_t>(i);
+    candidates += order_key(scores[i]) >= lowest ? 1 : 0;
+  }
+  return candidates;
+}
+
+// The key of the k-th best of n candidates, and how many with that very key are among the k best.
+uint32_t threshold(const float* scores, const int32_t* found, int64_t n, int64_t k, int64_t* ties) {
   uint32_t prefix = 0;
-  int64_t left = k;  // among the scores whose upper bits equal the prefix
+  *ties = k;  // among the scores whose upper bits equal the prefix
   for (int shift = 22; shift >= 0; shift -= 11) {
     const int bits = shift == 22 ? 10 : 11;
     uint32_t count[2048] = {};
     const uint32_t mask = (1u << bits) - 1;
     for (int64_t i = 0; i < n; ++i) {
-      const uint32_t key = order_key(scores[i]);
+      const uint32_t key = order_key(scores[found[i]]);
       if (shift == 22 || key >> (shift + bits) == prefix) ++count[(key >> shift) & mask];
     }
-    uint32_t bucket = mask;
-    while (count[bucket] < left) left -= count[bucket--];
-    prefix = prefix << bits | bucket;
+    prefix = prefix << bits | last_bucket(count, mask, *ties, ties);
   }
-  *ties = left;
   return prefix;
 }
 
-void pick_best(int32_t* out, const float* scores, int64_t n, int64_t k) {
+// `found`: room for n.
+void pick_best(int32_t* out, const float* scores, int64_t n, int64_t k, int32_t* found) {
   int64_t picked = 0;
   if (n <= k) {
     for (; picked < n; ++picked) out[picked] = static_cast<int32_t>(picked);
   } else {
     int64_t ties = 0;
-    const uint32_t last = threshold(scores, n, k, &ties);
-    for (int64_t i = 0; i < n; ++i) {
-      const uint32_t key = order_key(scores[i]);
+    const int64_t candidates = find_candidates(found, scores, n, k);
+    const uint32_t last = threshold(scores, found, candidates, k, &ties);
+    for (int64_t i = 0; i < candidates; ++i) {
+      const uint32_t key = order_key(scores[found[i]]);
       if (key < last || (key == last && ties-- <= 0)) continue;
-      out[picked++] = static_cast<int32_t>(i);
+      out[picked++] = found[i];
     }
   }
   std::sort(out, out + picked, [&](int32_t a, int32_t b) {
@@ -120,27 +138,37 @@ void CpuBackend::compress(const Cache& cache, Mat k, Mat z, const Compressor& op
   }
 }
 
-// The queries of a token, transposed to [dim][heads] with heads padded by zeros to a multiple of 16, and its weights.
-void CpuBackend::load_index_query(Mat q, Mat w, int64_t row, const Indexer& options, ThreadScratch& scratch) {
+// What a token looks for: its queries in `scratch`, and behind them its weights. As integer codes (true), or transposed
+// to [dim][heads] FP32; heads padded by zeros to a multiple of 16.
+bool CpuBackend::load_index_query(Mat q, Mat w, int64_t row, const Indexer& options, ThreadScratch& scratch) {
   const int64_t dim = options.dim, heads = options.heads, wide = (heads + 15) / 16 * 16;
   const auto factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim) * static_cast<double>(heads)));
   float* to = scratch.query.as<float>();
-  std::memset(to, 0, static_cast<size_t>((dim + 1) * wide) * 4);
+  float* weights = to + dim * wide;
+  for (int64_t h = 0; h < wide; ++h) weights[h] = h < heads ? to_float(w.row<bf16>(row)[h]) * factor : 0.0f;
+  const bool codes = k_.pack_index_query != nullptr && dim % kIndexBlock == 0;
+  if (codes && k_.pack_index_query(to, q.row<uint16_t>(row), heads, wide, dim)) return true;
+  std::memset(to, 0, static_cast<size_t>(dim * wide) * 4);
   const bf16* from = q.row<bf16>(row);
   for (int64_t h = 0; h < heads; ++h) {
     for (int64_t d = 0; d < dim; ++d) to[d * wide + h] = to_float(from[h * dim + d]);
-    to[dim * wide + h] = to_float(w.row<bf16>(row)[h]) * factor;
   }
+  return false;
 }
 
 // Scores of entries [begin, end) against the queries that `query` holds.
 void CpuBackend::index_range(float* scores, const HostLayer& layer, int64_t begin, int64_t end, const Indexer& options,
-                             const ThreadScratch& query, ThreadScratch& scratch) {
+                             const ThreadScratch& query, bool codes, ThreadScratch& scratch) {
   const int64_t dim = options.dim, wide = (options.heads + 15) / 16 * 16;
   const float* q = query.query.as<float>();
   float* keys = scratch.keys.as<float>();
   for (int64_t j = begin; j < end; j += kKeyTile) {
     const int64_t count = std::min(kKeyTile, end - j);
+    if (codes) {
+      k_.index_code_scores(scores + j, q, q + dim * wide, wide, layer.index_row(j), layer.index.stride(), count, dim,
+                           keys);
+      continue;
+    }
     for (int64_t i = 0; i < count; ++i) k_.unpack_index(keys + i * dim, layer.index_row(j + i), dim);
     k_.index_scores(scores + j, q, q + dim * wide, wide, keys, count, dim);
   }
@@ -155,15 +183,16 @@ void CpuBackend::index(Mat top, const Cache& cache, Mat q, Mat w, const Indexer&
     if (run.rows == 0) continue;
     const HostLayer& layer = host_state(run).layer(cache.layer);
     const auto finished = [&](int64_t i) { return (run.position + i + 1) / layer.shape.ratio; };
-    check(finished(run.rows - 1) * 4, threads_[0].scores, "index scores");
+    const int64_t most = finished(run.rows - 1);
+    check(most * 8, threads_[0].scores, "index scores");
     if (run.rows >= 2 * pool_.size()) {
       share(run.rows, [&](int64_t i, int thread) {
         ThreadScratch& scratch = threads_[static_cast<size_t>(thread)];
         float* scores = scratch.scores.as<float>();
         const int64_t r = run.first_row + i;
-        load_index_query(q, w, r, options, scratch);
-        index_range(scores, layer, 0, finished(i), options, scratch, scratch);
-        pick_best(top.row<int32_t>(r), scores, finished(i), top.cols);
+        const bool codes = load_index_query(q, w, r, options, scratch);
+        index_range(scores, layer, 0, finished(i), options, scratch, codes, scratch);
+        pick_best(top.row<int32_t>(r), scores, finished(i), top.cols, scratch.scores.as<int32_t>() + most);
       });
       continue;
     }
@@ -172,12 +201,12 @@ void CpuBackend::index(Mat top, const Cache& cache, Mat q, Mat w, const Indexer&
     float* scores = threads_[0].scores.as<float>();
     for (int64_t i = 0; i < run.rows; ++i) {
       const int64_t r = run.first_row + i, count = finished(i);
-      load_index_query(q, w, r, options, threads_[0]);
+      const bool codes = load_index_query(q, w, r, options, threads_[0]);
       share((count + kEntries - 1) / kEntries, [&](int64_t unit, int thread) {
-        index_range(scores, layer, unit * kEntries, std::min((unit + 1) * kEntries, count), options, threads_[0],
+        index_range(scores, layer, unit * kEntries, std::min((unit + 1) * kEntries, count), options, threads_[0], codes,
                     threads_[static_cast<size_t>(thread)]);
       });
-      pick_best(top.row<int32_t>(r), scores, count, top.cols);
+      pick_best(top.row<int32_t>(r), scores, count, top.cols, threads_[0].scores.as<int32_t>() + most);
     }
   }
 }

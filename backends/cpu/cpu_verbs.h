@@ -85,7 +85,8 @@ struct ThreadScratch {
   Block query;      // F32 [kHeadBlock, head_dim], or the indexer's queries, transposed
   Block output;     // F32 [kHeadBlock, head_dim]
   Block keys;       // F32 [kKeyTile, head_dim]
-  Block scores;     // F32 [kHeadBlock, kKeyTile] and the softmax's bookkeeping; or [entries]
+  Block scores;     // F32 [kHeadBlock, kKeyTile] and the softmax's bookkeeping; or of all entries,
+                    // behind them I32 [entries]
 };
 
 constexpr int64_t kHeadBlock = 64;
@@ -205,9 +206,9 @@ class CpuBackend final : public Backend {
                     int64_t heads, const Attention& options, ThreadScratch& scratch);
   void compress_group(const Run& run, HostLayer& layer, Mat k, Mat z, int64_t j, const Compressor& options,
                       ThreadScratch& scratch);
-  void load_index_query(Mat q, Mat w, int64_t row, const Indexer& options, ThreadScratch& scratch);
+  bool load_index_query(Mat q, Mat w, int64_t row, const Indexer& options, ThreadScratch& scratch);
   void index_range(float* scores, const HostLayer& layer, int64_t begin, int64_t end, const Indexer& options,
-                   const ThreadScratch& query, ThreadScratch& scratch);
+                   const ThreadScratch& query, bool codes, ThreadScratch& scratch);
 
   // --- experts
   void gather_inputs(Group& group, XForm form, int64_t cols);

@@ -96,6 +96,13 @@ struct Kernels {
   // q transposed [dim][heads], keys [count][dim]
   void (*index_scores)(float* out, const float* q, const float* w, int64_t heads, const float* keys, int64_t count,
                        int64_t dim);
+  // The same in integers, null where an instruction set lacks them; dim a multiple of 32, `wide` the heads padded to a
+  // multiple of 16, `count` keys `stride` bytes apart as they lie in the state. The packed query takes at most
+  // 5 / 4 · wide · dim bytes, the scratch memory 9 / 8 · count · dim.
+  // False: values that no quantisation to E2M1 gives, or of extreme scales; use index_scores.
+  bool (*pack_index_query)(void* out, const uint16_t* q, int64_t heads, int64_t wide, int64_t dim);
+  void (*index_code_scores)(float* out, const void* q, const float* w, int64_t wide, const uint8_t* rows,
+                            int64_t stride, int64_t count, int64_t dim, void* scratch);
   // out[c] = Σ_i softmax_i(z[i][c] + ape[i][c]) · k[i][c]
   void (*pool)(float* out, const float* const* k, const float* const* z, const float* const* ape, int64_t count,
                int64_t n);

@@ -126,11 +126,26 @@ inline void v_fp4(V (&v)[4], const uint8_t* p) {
   v[3] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(second, 8)));
 }
 
+using VI = __m256i;
+inline VI vi_load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline VI vi_broadcast(const uint8_t* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, 4);
+  return _mm256_set1_epi32(word);
+}
+// Two sums of two products each, in 16 bits.
+inline VI vi_dot(VI sum, VI bytes, VI codes) { return _mm256_add_epi16(sum, _mm256_maddubs_epi16(bytes, codes)); }
+inline V vi_float(VI sum) { return _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1))); }
+inline int32_t vi_begin(int lower, int upper) {
+  return static_cast<int32_t>(static_cast<uint32_t>(upper) << 16 | (static_cast<uint32_t>(lower) & 0xffffu));
+}
+
 #include "backends/cpu/vec_kernels.inl"
+#include "backends/cpu/vec_index.inl"
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels table = vec_kernels("avx2");
+  static const Kernels table = with_index_codes(vec_kernels("avx2"));
   return &table;
 }
 

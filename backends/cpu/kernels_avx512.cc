@@ -9,10 +9,11 @@ namespace {
 constexpr float kXScale = 0x1p60f;
 #include "backends/cpu/vec_avx512.inl"
 #include "backends/cpu/vec_kernels.inl"
+#include "backends/cpu/vec_index.inl"
 }  // namespace
 
 const Kernels* avx512_kernels() {
-  static const Kernels table = vec_kernels("avx512");
+  static const Kernels table = with_index_codes(vec_kernels("avx512"));
   return &table;
 }
 

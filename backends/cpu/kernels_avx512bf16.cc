@@ -24,6 +24,7 @@ constexpr T most_of(T a, T b) {
 constexpr float kXScale = 1.0f;
 #include "backends/cpu/vec_avx512.inl"
 #include "backends/cpu/vec_kernels.inl"
+#include "backends/cpu/vec_index.inl"
 
 inline V dp(V sum, __m512i a, __m512i b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
@@ -432,7 +433,7 @@ void dot_bf16(float* y, int64_t y_stride, const void* weights, int64_t w_stride,
 
 const Kernels* avx512_bf16_kernels() {
   static const Kernels table = [] {
-    Kernels t = vec_kernels("avx512-bf16");
+    Kernels t = with_index_codes(vec_kernels("avx512-bf16"));
     t.x_bytes = 2;
     t.bf16_tiles = true;
     t.max_direct = 8;

@@ -105,3 +105,25 @@ static inline void v_fp4(V (&v)[2], const uint8_t* p) {
   v[0] = e2m1_values(_mm_unpacklo_epi8(lo, hi));
   v[1] = e2m1_values(_mm_unpackhi_epi8(lo, hi));
 }
+
+using VI = __m512i;
+static inline VI vi_load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+static inline VI vi_broadcast(const uint8_t* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, 4);
+  return _mm512_set1_epi32(word);
+}
+#ifdef __AVX512VNNI__
+static inline VI vi_dot(VI sum, VI bytes, VI codes) { return _mm512_dpbusd_epi32(sum, bytes, codes); }
+static inline V vi_float(VI sum) { return _mm512_cvtepi32_ps(sum); }
+static inline int32_t vi_begin(int lower, int upper) { return lower + upper; }
+#else
+// Two sums of two products each, in 16 bits.
+static inline VI vi_dot(VI sum, VI bytes, VI codes) {
+  return _mm512_add_epi16(sum, _mm512_maddubs_epi16(bytes, codes));
+}
+static inline V vi_float(VI sum) { return _mm512_cvtepi32_ps(_mm512_madd_epi16(sum, _mm512_set1_epi16(1))); }
+static inline int32_t vi_begin(int lower, int upper) {
+  return static_cast<int32_t>(static_cast<uint32_t>(upper) << 16 | (static_cast<uint32_t>(lower) & 0xffffu));
+}
+#endif
