@@ -475,7 +475,7 @@ typedef struct dsv4_event {
   int32_t type;      /* DSV4_EVENT_* */
   int32_t reason;    /* DONE: DSV4_DONE_* */
   const char *text;  /* whole UTF-8 characters, NUL-terminated, valid during the call; "" where there is none */
-  size_t text_length;
+  size_t text_length; /* bytes before that NUL; an earlier one is a character that the model wrote */
   uint64_t done;     /* PREFILL */
   uint64_t total;    /* PREFILL */
   const dsv4_generate_stats *stats; /* DONE; NULL otherwise, and from a dsv4_parser */
