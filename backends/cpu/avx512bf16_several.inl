@@ -1,12 +1,13 @@
 // Part of kernels_avx512bf16.cc: products of three to eight input rows, between a vector and a matrix.
 // Input rows of a part of kPart columns stay in the first cache while R weight rows at a time pass; sums of R x M
 // products are registers. Scales are folded into one side beforehand, so that the inner loop holds nothing but
-// products: E4M3's, which all rows of a tile share, into a copy of the part of x; FP4's into the table of values.
+// products: E4M3's, which all rows of a tile share, into a copy of the part of x. FP4 has no such kernel: its tiles are
+// widened for as few rows.
 
 constexpr int64_t kPart = 2048;
 
 // The sums of the lanes of 16 vectors, side by side.
-inline V sum_sixteen(const V (&v)[16]) {
+[[gnu::always_inline]] inline V sum_sixteen(const V (&v)[16]) {
   V a[8], b[4], c[2];
   for (int i = 0; i < 8; ++i)
     a[i] = v_add(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
@@ -70,31 +71,6 @@ struct E4M3Values {
   inline void prefetch_row(int64_t row, int64_t c) const { prefetch(w.data + row * w.row_bytes + c); }
 };
 
-struct Fp4Values {
-  const __m512i words = load(kFp4Words.value), nibble = _mm512_set1_epi16(15);
-  const __m512i half = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(16), 1);
-  const __mmask32 nonzero = _mm512_test_epi16_mask(words, _mm512_set1_epi16(0x7fff));
-  const WeightView& w;
-  explicit Fp4Values(const WeightView& view) : w(view) {}
-  // The table of 16 words, twice in a vector, takes one block's scale in its lower and the next one's in its upper
-  // half.
-  inline void get(int64_t row, int64_t c, int64_t left, __m512i& even, __m512i& odd) const {
-    const uint8_t* p = w.data + row * w.row_bytes + c / 2;
-    const uint8_t* s = w.scale + row * w.scale_cols + c / 32;
-    const __m256i bytes =
-        left >= 64 ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)) : load_part32(p, left / 2);
-    const int e0 = (s[0] - 127) * 128, e1 = left >= 64 ? (s[1] - 127) * 128 : 0;
-    const __m512i shift =
-        _mm512_inserti64x4(_mm512_set1_epi16(static_cast<short>(e0)), _mm256_set1_epi16(static_cast<short>(e1)), 1);
-    const __m512i scaled = _mm512_mask_add_epi16(words, nonzero, words, shift), v = _mm512_cvtepu8_epi16(bytes);
-    even = _mm512_permutexvar_epi16(and_or(v, nibble, half), scaled);
-    odd = _mm512_permutexvar_epi16(and_or(_mm512_srli_epi16(v, 4), nibble, half), scaled);
-  }
-  inline void prefetch_row(int64_t row, int64_t c) const {
-    if (c % 128 == 0) prefetch(w.data + row * w.row_bytes + c / 2);
-  }
-};
-
 struct Bf16Values {
   const WeightView& w;
   explicit Bf16Values(const WeightView& view) : w(view) {}
@@ -117,17 +93,6 @@ void part_rows(float* y, int64_t y_stride, const WeightView& w, int64_t first, i
   int64_t i = 0;
   for (; i + R <= count; i += R) part_block<Values, R, M>(y + i, y_stride, values, first + i, x, col, cols, col > 0);
   for (; i < count; ++i) part_block<Values, 1, M>(y + i, y_stride, values, first + i, x, col, cols, col > 0);
-}
-
-bool scales_foldable(const uint8_t* s, int64_t count) {
-  const __m512i lowest = _mm512_set1_epi8(kLowestFoldable);
-  const __m512i range = _mm512_set1_epi8(static_cast<char>(kHighestFoldable - kLowestFoldable));
-  for (int64_t i = 0; i < count; i += 64) {
-    const __mmask64 these = count - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (count - i)) - 1;
-    const __m512i e = _mm512_maskz_loadu_epi8(these, s + i);
-    if (_mm512_mask_cmpgt_epu8_mask(these, _mm512_sub_epi8(e, lowest), range) != 0) return false;
-  }
-  return true;
 }
 
 // x * 2^shift for the scale of every 128 columns. False: a value would come so near to FP32's ends (2^-107, 2^87) that

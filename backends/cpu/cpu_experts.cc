@@ -129,7 +129,9 @@ void CpuBackend::group_rows(const Route& route, int64_t rows, const Experts& exp
   group_count_ = std::remove_if(groups, groups + count + 1, [](const Group& g) { return g.count == 0; }) - groups;
 }
 
-int64_t CpuBackend::tile_height(const Group& group) const { return onednn_takes(group.count) ? kTileRows : kUnitRows; }
+// With several input rows the weight rows of a tile are fetched while those before are multiplied: the more of them, the
+// fewer are the first.
+int64_t CpuBackend::tile_height(const Group& group) const { return group.count > 2 ? kTileRows : kUnitRows; }
 
 // oneDNN wants an expert's input rows at even distances. Their copies lie where packed h will, which comes later.
 void CpuBackend::gather_inputs(Group& group, XForm form, int64_t cols) {
@@ -163,10 +165,12 @@ void CpuBackend::expert_hidden(int64_t tile, const Group& group, float limit, Th
   float* u = scratch.sums[1].as<float>();
   for (int64_t done = 0; done < group.count; done += kRowChunk) {
     const int64_t pick = group.first + done, rows = std::min(kRowChunk, group.count - done);
-    const Inputs x0 = inputs_at(pick_x_[0].as<const void*>() + group.first, group.blocked, done, rows, e.w1.cols);
+    Inputs x0 = inputs_at(pick_x_[0].as<const void*>() + group.first, group.blocked, done, rows, e.w1.cols);
     const Inputs x1 = inputs_at(pick_x_[1].as<const void*>() + group.first, group.blocked, done, rows, e.w3.cols);
-    multiply(g, kTileRows, view_of(e.w1), format_of(e.w1), tile, count, x0, scratch);
-    multiply(u, kTileRows, view_of(e.w3), format_of(e.w3), tile, count, x1, scratch);
+    const WeightView w1 = view_of(e.w1), w3 = view_of(e.w3);
+    x0.then = {w3.data + tile * w3.row_bytes, std::min<int64_t>(count, 8) * w3.row_bytes};
+    multiply(g, kTileRows, w1, format_of(e.w1), tile, count, x0, scratch);
+    multiply(u, kTileRows, w3, format_of(e.w3), tile, count, x1, scratch);
     for (int64_t r = 0; r < rows; ++r) {
       k_.swiglu(hidden_row(pick + r) + tile, g + r * kTileRows, u + r * kTileRows,
                 pick_weight_.as<float>()[pick + r], limit, count);

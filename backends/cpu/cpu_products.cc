@@ -56,6 +56,7 @@ const void* const* CpuBackend::pack(XForm form, Mat x) {
 namespace {
 constexpr int64_t kLeastRows = 64;  // input rows from which on oneDNN is faster than our kernels
 constexpr int64_t kLeastTall = 32;  // and weight rows
+constexpr int64_t kFewRows = 63;    // input rows past which a weight streams, rather than they past it
 }  // namespace
 
 bool CpuBackend::onednn_takes(int64_t rows) const { return onednn_ != nullptr && rows >= kLeastRows; }
@@ -128,7 +129,7 @@ bool CpuBackend::multiply_onednn(float* y, int64_t y_stride, const WeightView& w
     }
     if (whole < x.rows) {
       (bf16 ? k_.dot_bf16 : k_.dot_f32)(y + whole * y_stride, y_stride, tile, wide, count, x.x + whole, x.rows - whole,
-                                        col, wide, col > 0);
+                                        col, wide, col > 0, {});
     }
   }
   for (int64_t i = 0; i < count; i += 16) {  // a cache line of y at a time
@@ -143,31 +144,38 @@ bool CpuBackend::multiply_onednn(float* y, int64_t y_stride, const WeightView& w
 bool CpuBackend::multiply_tiled(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first,
                                 int64_t count, Inputs x, ThreadScratch& scratch) {
   const int64_t rows = x.rows;
-  if (rows <= (format == kFormatF32 ? 4 : k_.few_rows)) return false;
+  if (rows <= k_.few_rows[format]) return false;
   const bool bf16 = bf16_tile(format);
   const auto dot = bf16 ? k_.dot_bf16 : k_.dot_f32;
-  const auto piece = [&](int64_t i, int64_t tall, int64_t col) {
-    const int64_t cols = std::min(kTileCols, w.cols - col), wide = (cols + kPad - 1) / kPad * kPad;
+  // A tile fits the first cache. With few input rows the weight is what streams: its rows are read end to end, and while
+  // some are multiplied the next ones are fetched. With many the input streams, and its columns of a tile stay in the
+  // second cache while the weight's tiles pass.
+  const bool few = rows <= kFewRows;
+  const int64_t height = bf16 && !few ? 16 : 8, width = kTileCols;
+  const auto piece = [&](int64_t i, int64_t col, const Ahead& ahead) {
+    const int64_t tall = std::min(height, count - i), cols = std::min(width, w.cols - col);
+    const int64_t wide = (cols + kPad - 1) / kPad * kPad;
     int64_t stride = 0;
     const void* tile = tile_of(w, format, first + i, tall, col, cols, scratch.tile.as<void>(), &stride);
-    if (tile != nullptr) dot(y + i, y_stride, tile, stride, tall, x.x, rows, col, wide, col > 0);
+    if (tile != nullptr) dot(y + i, y_stride, tile, stride, tall, x.x, rows, col, wide, col > 0, ahead);
     return tile != nullptr;
   };
-  // A tile fits the first cache. With few input rows the weight is what streams: its rows are read end to end. With
-  // many the input is, and its columns of a tile stay in the second cache while the weight's tiles pass.
-  const bool few = rows <= 32;
-  const int64_t height = bf16 && !few ? 16 : 8;
   if (few) {
     for (int64_t i = 0; i < count; i += height) {
-      for (int64_t col = 0; col < w.cols; col += kTileCols) {
-        if (!piece(i, std::min(height, count - i), col)) return false;
+      Ahead next = x.then;
+      if (i + height < count) {
+        next = {w.data + (first + i + height) * w.row_bytes, std::min(height, count - i - height) * w.row_bytes};
+      }
+      for (int64_t col = 0; col < w.cols; col += width) {
+        const int64_t begin = next.bytes * col / w.cols, end = next.bytes * std::min(col + width, w.cols) / w.cols;
+        if (!piece(i, col, {next.data + begin, end - begin})) return false;
       }
     }
     return true;
   }
-  for (int64_t col = 0; col < w.cols; col += kTileCols) {
+  for (int64_t col = 0; col < w.cols; col += width) {
     for (int64_t i = 0; i < count; i += height) {
-      if (!piece(i, std::min(height, count - i), col)) return false;
+      if (!piece(i, col, {})) return false;
     }
   }
   return true;
@@ -187,7 +195,7 @@ void CpuBackend::multiply_direct(float* y, int64_t y_stride, const WeightView& w
 Inputs CpuBackend::inputs_at(const void* const* x, const uint8_t* blocked, int64_t m, int64_t rows,
                              int64_t cols) const {
   const int64_t bytes = (cols + kPad - 1) / kPad * kPad * k_.x_bytes;
-  return {x + m, rows, blocked == nullptr ? nullptr : blocked + m * bytes};
+  return {x + m, rows, blocked == nullptr ? nullptr : blocked + m * bytes, {}};
 }
 
 void CpuBackend::run_tasks(std::span<const Task> tasks) {

@@ -100,7 +100,7 @@ void CpuBackend::mixes(Mat X, const HyperConnection& hc) {
     const int64_t first = unit * kRows, rows = std::min(kRows, X.rows - first);
     for (int64_t col = 0; col < cols; col += kTileCols) {
       k_.dot_f32(out.row<float>(first), count, hc.fn.as<float>() + col, cols, count, x + first, rows, col,
-                 std::min(kTileCols, cols - col), col > 0);
+                 std::min(kTileCols, cols - col), col > 0, {});
     }
   });
 }

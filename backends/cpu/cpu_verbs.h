@@ -46,11 +46,13 @@ class Block {
   int64_t bytes_ = 0;
 };
 
-// Packed input rows, and the same rows blocked for oneDNN: null if they are not.
+// Packed input rows, the same rows blocked for oneDNN (null if they are not), and what the thread reads after this
+// product.
 struct Inputs {
   const void* const* x;
   int64_t rows;
   const uint8_t* blocked;
+  Ahead then = {};
 };
 
 // One weight times packed rows: y[m][first + i]. `out` has a column for every row of the weight.

@@ -40,12 +40,19 @@ struct WeightView {
   int64_t cols = 0;
 };
 
+// Memory that is read next, fetched a little at a time while products keep the processor busy. A prefetch of what is
+// not ours does nothing.
+struct Ahead {
+  const uint8_t* data = nullptr;
+  int64_t bytes = 0;
+};
+
 struct Kernels {
   const char* isa;
   int x_bytes;          // bytes of an element of every form but kXF32: 2 (BF16) or 4 (FP32)
   bool bf16_tiles;      // a widened tile of any format but F32 holds BF16; FP32 otherwise
   int max_direct;       // input rows that `direct` takes, 4 for F32 weights
-  int few_rows;         // input rows up to which `direct`, several times where they are more, beats a tile
+  int few_rows[kFormats];  // input rows up to which `direct`, several times where they are more, beats a tile
 
   // --- products
   void (*pack)(XForm form, void* out, const uint16_t* x, int64_t cols);
@@ -57,9 +64,9 @@ struct Kernels {
                           int64_t cols);
   // y[m * y_stride + i] (+)= Σ_c w[i * w_stride + c] · x[m][col + c]; cols a multiple of kPad.
   void (*dot_bf16)(float* y, int64_t y_stride, const void* w, int64_t w_stride, int64_t count, const void* const* x,
-                   int64_t rows, int64_t col, int64_t cols, bool add);
+                   int64_t rows, int64_t col, int64_t cols, bool add, const Ahead& ahead);
   void (*dot_f32)(float* y, int64_t y_stride, const void* w, int64_t w_stride, int64_t count, const void* const* x,
-                  int64_t rows, int64_t col, int64_t cols, bool add);
+                  int64_t rows, int64_t col, int64_t cols, bool add, const Ahead& ahead);
 
   // --- rows of BF16
   void (*store_bf16)(uint16_t* y, const float* x, int64_t n);  // rounds

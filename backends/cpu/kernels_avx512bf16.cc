@@ -90,6 +90,45 @@ struct Fp4Table {
   }
 };
 
+bool scales_foldable(const uint8_t* s, int64_t count) {
+  const __m512i lowest = _mm512_set1_epi8(kLowestFoldable);
+  const __m512i range = _mm512_set1_epi8(static_cast<char>(kHighestFoldable - kLowestFoldable));
+  for (int64_t i = 0; i < count; i += 64) {
+    const __mmask64 these = count - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (count - i)) - 1;
+    const __m512i e = _mm512_maskz_loadu_epi8(these, s + i);
+    if (_mm512_mask_cmpgt_epu8_mask(these, _mm512_sub_epi8(e, lowest), range) != 0) return false;
+  }
+  return true;
+}
+
+// Values with their scales folded in: the table, twice in a vector, takes one block's scale in its lower and the next
+// one's in its upper half. Every scale must be foldable.
+struct Fp4Scaled {
+  const __m512i words = load(kFp4Words.value), nibble = _mm512_set1_epi16(15);
+  const __m512i half = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(16), 1);
+  const __mmask32 nonzero = _mm512_test_epi16_mask(words, _mm512_set1_epi16(0x7fff));
+  // What the scales of up to eight blocks add to a word, each in a lane of 16 bits.
+  inline __m512i shifts(const uint8_t* s, int64_t blocks) const {
+    uint64_t e = 0x7f7f7f7f7f7f7f7f;
+    if (blocks >= 8) {
+      __builtin_memcpy(&e, s, 8);
+    } else {
+      __builtin_memcpy(&e, s, static_cast<size_t>(blocks));
+    }
+    const __m128i wide = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(static_cast<long long>(e)));
+    return _mm512_castsi128_si512(_mm_slli_epi16(_mm_sub_epi16(wide, _mm_set1_epi16(127)), 7));
+  }
+  // 64 codes, of the k-th pair of those blocks.
+  inline void widen(__m256i bytes, __m512i all, int k, __m512i& even, __m512i& odd) const {
+    const __m512i lanes = _mm512_inserti64x4(_mm512_set1_epi16(static_cast<short>(2 * k)),
+                                             _mm256_set1_epi16(static_cast<short>(2 * k + 1)), 1);
+    const __m512i pair = _mm512_permutexvar_epi16(lanes, all);
+    const __m512i scaled = _mm512_mask_add_epi16(words, nonzero, words, pair), v = _mm512_cvtepu8_epi16(bytes);
+    even = _mm512_permutexvar_epi16(and_or(v, nibble, half), scaled);
+    odd = _mm512_permutexvar_epi16(and_or(_mm512_srli_epi16(v, 4), nibble, half), scaled);
+  }
+};
+
 inline __m512i load_part(const void* p, int64_t bytes) {
   return _mm512_maskz_loadu_epi8(bytes >= 64 ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1, p);
 }
@@ -103,75 +142,55 @@ inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), 
 
 // ----------------------------------------------------------------------------------------------------------- direct
 
-template <int R, int M>
-void e4m3_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, const uint16_t* const* x) {
-  const E4M3Table table;
-  const uint8_t* p[R];
-  const uint8_t* s[R];
-  for (int r = 0; r < R; ++r) {
-    p[r] = w.data + (row + r) * w.row_bytes;
-    s[r] = w.scale + (row + r) / 128 * w.scale_cols;
-  }
-  V total[R][M];
-  for (int r = 0; r < R; ++r)
-    for (int m = 0; m < M; ++m) total[r][m] = v_zero();
+// One row after the other, as they lie in memory: that is what the hardware fetches fastest. Only at every page it stops,
+// so what lies a page on is asked for. The sums of a row's blocks do not wait for each other.
+constexpr int64_t kPage = 4096;
+
+template <int M>
+inline void e4m3_direct(V (&total)[M], const E4M3Table& table, const WeightView& w, int64_t row,
+                        const uint16_t* const* x) {
+  const uint8_t* p = w.data + row * w.row_bytes;
+  const uint8_t* s = w.scale + row / 128 * w.scale_cols;
   const auto block = [&](int64_t c, auto&& codes) {
-    V sum[R][M];
+    V sum[M];
     for (int g = 0; g < 2; ++g) {
-      __m512i even[R], odd[R];
-      for (int r = 0; r < R; ++r) {
-        prefetch(p[r] + c + 64 * g + R * w.row_bytes);
-        table.widen(codes(p[r] + c + 64 * g, w.cols - c - 64 * g), even[r], odd[r]);
-      }
+      __m512i even, odd;
+      prefetch(p + c + 64 * g + kPage);
+      table.widen(codes(p + c + 64 * g, w.cols - c - 64 * g), even, odd);
       for (int m = 0; m < M; ++m) {
         const __m512i x0 = load(x[m] + c + 64 * g), x1 = load(x[m] + c + 64 * g + 32);
-        for (int r = 0; r < R; ++r) sum[r][m] = dp(dp(g == 0 ? v_zero() : sum[r][m], even[r], x0), odd[r], x1);
+        sum[m] = dp(dp(g == 0 ? v_zero() : sum[m], even, x0), odd, x1);
       }
     }
-    for (int r = 0; r < R; ++r) {
-      const V scale = v_set(e8m0(s[r][c / 128]));
-      for (int m = 0; m < M; ++m) total[r][m] = v_fma(sum[r][m], scale, total[r][m]);
-    }
+    const V scale = v_set(e8m0(s[c / 128]));
+    for (int m = 0; m < M; ++m) total[m] = v_fma(sum[m], scale, total[m]);
   };
   int64_t c = 0;
   for (; c + 128 <= w.cols; c += 128) block(c, [](const uint8_t* q, int64_t) { return load(q); });
   if (c < w.cols) block(c, [](const uint8_t* q, int64_t left) { return load_part(q, left > 0 ? left : 0); });
-  put_sums<R, M>(y, y_stride, total);
 }
 
-template <int R, int M>
-void fp4_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, const uint16_t* const* x) {
-  const Fp4Table table;
-  const uint8_t* p[R];
-  const uint8_t* s[R];
-  for (int r = 0; r < R; ++r) {
-    p[r] = w.data + (row + r) * w.row_bytes;
-    s[r] = w.scale + (row + r) * w.scale_cols;
-  }
-  V total[R][M];
-  for (int r = 0; r < R; ++r)
-    for (int m = 0; m < M; ++m) total[r][m] = v_zero();
+template <int M>
+inline void fp4_direct(V (&total)[M], const Fp4Table& table, const WeightView& w, int64_t row,
+                       const uint16_t* const* x) {
+  const uint8_t* p = w.data + row * w.row_bytes;
+  const uint8_t* s = w.scale + row * w.scale_cols;
   // The scales of 256 columns at once: eight of them as FP32, then each pair spread over the halves of a vector.
   const auto group = [&](int64_t c, int64_t cols, auto&& bytes) {
-    __m512i scales[R];
-    for (int r = 0; r < R; ++r) {
-      uint64_t e = 0;
-      __builtin_memcpy(&e, s[r] + c / 32, cols >= 256 ? 8 : static_cast<size_t>(cols / 32));
-      const __m512i wide = _mm512_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(e)));
-      scales[r] = _mm512_max_epu32(_mm512_slli_epi32(wide, 23), _mm512_set1_epi32(0x00400000));
-    }
+    uint64_t e = 0;
+    __builtin_memcpy(&e, s + c / 32, cols >= 256 ? 8 : static_cast<size_t>(cols / 32));
+    const __m512i wide = _mm512_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(e)));
+    const __m512i scales = _mm512_max_epu32(_mm512_slli_epi32(wide, 23), _mm512_set1_epi32(0x00400000));
     __m512i spread = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    if (c % 2048 == 0) prefetch(s + c / 32 + kPage / 16);
     for (int64_t i = 0; i < cols; i += 64) {
-      __m512i x0[M], x1[M];
-      for (int m = 0; m < M; ++m) x0[m] = load(x[m] + c + i), x1[m] = load(x[m] + c + i + 32);
-      for (int r = 0; r < R; ++r) {
-        __m512i even, odd;
-        if (i % 128 == 0) prefetch(p[r] + (c + i) / 2 + R * w.row_bytes);
-        table.widen(bytes(p[r] + (c + i) / 2, (cols - i) / 2), even, odd);
-        const V scale = _mm512_castsi512_ps(_mm512_permutexvar_epi32(spread, scales[r]));
-        for (int m = 0; m < M; ++m) {
-          total[r][m] = v_fma(dp(dp(v_zero(), even, x0[m]), odd, x1[m]), scale, total[r][m]);
-        }
+      __m512i even, odd;
+      if (i % 128 == 0) prefetch(p + (c + i) / 2 + kPage);
+      table.widen(bytes(p + (c + i) / 2, (cols - i) / 2), even, odd);
+      const V scale = _mm512_castsi512_ps(_mm512_permutexvar_epi32(spread, scales));
+      for (int m = 0; m < M; ++m) {
+        const __m512i x0 = load(x[m] + c + i), x1 = load(x[m] + c + i + 32);
+        total[m] = v_fma(dp(dp(v_zero(), even, x0), odd, x1), scale, total[m]);
       }
       spread = _mm512_add_epi32(spread, _mm512_set1_epi32(2));
     }
@@ -181,36 +200,39 @@ void fp4_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, co
     group(c, 256, [](const uint8_t* q, int64_t) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)); });
   }
   if (c < w.cols) group(c, w.cols - c, [](const uint8_t* q, int64_t left) { return load_part32(q, left); });
-  put_sums<R, M>(y, y_stride, total);
 }
 
 #include "backends/cpu/avx512bf16_several.inl"
 
-template <int R, int M>
-void bf16_direct(float* y, int64_t y_stride, const WeightView& w, int64_t row, const uint16_t* const* x) {
-  const uint8_t* p[R];
-  for (int r = 0; r < R; ++r) p[r] = w.data + (row + r) * w.row_bytes;
-  V total[R][M];
-  for (int r = 0; r < R; ++r)
-    for (int m = 0; m < M; ++m) total[r][m] = v_zero();
-  const auto step = [&](int64_t c, auto&& values) {
-    __m512i v[R];
-    for (int r = 0; r < R; ++r) v[r] = values(p[r] + 2 * c);
-    for (int m = 0; m < M; ++m) {
-      const __m512i a = load(x[m] + c);
-      for (int r = 0; r < R; ++r) total[r][m] = dp(total[r][m], v[r], a);
-    }
+struct NoTable {};
+
+template <int M>
+inline void bf16_direct(V (&total)[M], const NoTable&, const WeightView& w, int64_t row, const uint16_t* const* x) {
+  const uint8_t* p = w.data + row * w.row_bytes;
+  V sum[M][4];
+  for (int m = 0; m < M; ++m)
+    for (int k = 0; k < 4; ++k) sum[m][k] = v_zero();
+  const auto step = [&](int64_t c, int k, auto&& values) {
+    const __m512i v = values(p + 2 * c);
+    for (int m = 0; m < M; ++m) sum[m][k] = dp(sum[m][k], v, load(x[m] + c));
   };
   int64_t c = 0;
-  for (; c + 32 <= w.cols; c += 32) step(c, [](const uint8_t* q) { return load(q); });
-  if (c < w.cols) step(c, [&](const uint8_t* q) { return load_part(q, 2 * (w.cols - c)); });
-  put_sums<R, M>(y, y_stride, total);
+  for (; c + 128 <= w.cols; c += 128) {
+    for (int k = 0; k < 4; ++k) {
+      prefetch(p + 2 * (c + 32 * k) + kPage);
+      step(c + 32 * k, k, [](const uint8_t* q) { return load(q); });
+    }
+  }
+  for (; c + 32 <= w.cols; c += 32) step(c, 0, [](const uint8_t* q) { return load(q); });
+  if (c < w.cols) step(c, 0, [&](const uint8_t* q) { return load_part(q, 2 * (w.cols - c)); });
+  for (int m = 0; m < M; ++m) total[m] = v_add(v_add(sum[m][0], sum[m][1]), v_add(sum[m][2], sum[m][3]));
 }
 
 struct E4M3Direct {
-  template <int R, int M>
-  static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const uint16_t* const* x) {
-    e4m3_direct<R, M>(y, ys, w, row, x);
+  const E4M3Table table;
+  template <int M>
+  void row(V (&total)[M], const WeightView& w, int64_t row, const uint16_t* const* x) const {
+    e4m3_direct<M>(total, table, w, row, x);
   }
   template <int M>
   static bool part(float* y, int64_t ys, const WeightView& w, int64_t first, int64_t count, const uint16_t* const* x,
@@ -219,22 +241,17 @@ struct E4M3Direct {
   }
 };
 struct Fp4Direct {
-  template <int R, int M>
-  static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const uint16_t* const* x) {
-    fp4_direct<R, M>(y, ys, w, row, x);
-  }
+  const Fp4Table table;
   template <int M>
-  static bool part(float* y, int64_t ys, const WeightView& w, int64_t first, int64_t count, const uint16_t* const* x,
-                   int64_t col, int64_t cols) {
-    if (col == 0 && !scales_foldable(w.scale + first * w.scale_cols, count * w.scale_cols)) return false;
-    part_rows<Fp4Values, M>(y, ys, w, first, count, x, col, cols);
-    return true;
+  void row(V (&total)[M], const WeightView& w, int64_t row, const uint16_t* const* x) const {
+    fp4_direct<M>(total, table, w, row, x);
   }
 };
 struct Bf16Direct {
-  template <int R, int M>
-  static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const uint16_t* const* x) {
-    bf16_direct<R, M>(y, ys, w, row, x);
+  const NoTable table;
+  template <int M>
+  void row(V (&total)[M], const WeightView& w, int64_t row, const uint16_t* const* x) const {
+    bf16_direct<M>(total, table, w, row, x);
   }
   template <int M>
   static bool part(float* y, int64_t ys, const WeightView& w, int64_t first, int64_t count, const uint16_t* const* x,
@@ -244,46 +261,53 @@ struct Bf16Direct {
   }
 };
 
-template <class Rows, int R, int M>
+template <class Rows, int M>
 void bf16_rows(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count,
                const uint16_t* const* x) {
-  int64_t i = 0;
-  for (; i + R <= count; i += R) Rows::template run<R, M>(y + i, y_stride, w, first + i, x);
-  for (; i < count; ++i) Rows::template run<1, M>(y + i, y_stride, w, first + i, x);
+  const Rows rows{};
+  for (int64_t i = 0; i < count; ++i) {
+    V total[M];
+    for (int m = 0; m < M; ++m) total[m] = v_zero();
+    rows.template row<M>(total, w, first + i, x);
+    for (int m = 0; m < M; ++m) y[m * y_stride + i] = v_sum(total[m]);
+  }
 }
 
+template <class Rows>
+void direct_pairs(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count, const void* const* x,
+                  int rows) {
+  const uint16_t* in[kMaxDirect];
+  for (int m = 0; m < rows; ++m) in[m] = static_cast<const uint16_t*>(x[m]);
+  int m = 0;
+  for (; m + 2 <= rows; m += 2) bf16_rows<Rows, 2>(y + m * y_stride, y_stride, w, first, count, in + m);
+  if (m < rows) bf16_rows<Rows, 1>(y + m * y_stride, y_stride, w, first, count, in + m);
+}
+
+// False: a scale too extreme to be folded.
 template <class Rows, int M>
-void several(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count, const uint16_t* const* x) {
+bool several(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count, const void* const* x) {
   for (int64_t col = 0; col < w.cols; col += kPart) {
     const uint16_t* in[M];
-    for (int m = 0; m < M; ++m) in[m] = x[m] + col;
-    if (!Rows::template part<M>(y, y_stride, w, first, count, in, col, least_of(kPart, w.cols - col))) {
-      // A scale too extreme to be folded: the plain way, from the first column on.
-      for (int m = 0; m < M; m += 2) {
-        if (M - m == 1) return bf16_rows<Rows, 4, 1>(y + m * y_stride, y_stride, w, first, count, x + m);
-        bf16_rows<Rows, 4, 2>(y + m * y_stride, y_stride, w, first, count, x + m);
-      }
-      return;
-    }
+    for (int m = 0; m < M; ++m) in[m] = static_cast<const uint16_t*>(x[m]) + col;
+    if (!Rows::template part<M>(y, y_stride, w, first, count, in, col, least_of(kPart, w.cols - col))) return false;
   }
+  return true;
 }
 
 template <class Rows>
 void direct_bf16_x(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count, const void* const* x,
                    int rows) {
-  const uint16_t* in[kMaxDirect];
-  for (int m = 0; m < rows; ++m) in[m] = static_cast<const uint16_t*>(x[m]);
+  bool done = false;
   switch (rows) {
-    case 1: return bf16_rows<Rows, 4, 1>(y, y_stride, w, first, count, in);
-    case 2: return bf16_rows<Rows, 4, 2>(y, y_stride, w, first, count, in);
-    case 3: return several<Rows, 3>(y, y_stride, w, first, count, in);
-    case 4: return several<Rows, 4>(y, y_stride, w, first, count, in);
-    case 5: return several<Rows, 5>(y, y_stride, w, first, count, in);
-    case 6: return several<Rows, 6>(y, y_stride, w, first, count, in);
-    case 7: return several<Rows, 7>(y, y_stride, w, first, count, in);
-    case 8: return several<Rows, 8>(y, y_stride, w, first, count, in);
-    default: return;
+    case 3: done = several<Rows, 3>(y, y_stride, w, first, count, x); break;
+    case 4: done = several<Rows, 4>(y, y_stride, w, first, count, x); break;
+    case 5: done = several<Rows, 5>(y, y_stride, w, first, count, x); break;
+    case 6: done = several<Rows, 6>(y, y_stride, w, first, count, x); break;
+    case 7: done = several<Rows, 7>(y, y_stride, w, first, count, x); break;
+    case 8: done = several<Rows, 8>(y, y_stride, w, first, count, x); break;
+    default: break;
   }
+  if (!done) direct_pairs<Rows>(y, y_stride, w, first, count, x, rows);
 }
 
 // ---------------------------------------------------------------------------------------------------- widened tiles
@@ -319,30 +343,35 @@ bool widen_e4m3_bf16(void* out, int64_t stride, const WeightView& w, int64_t fir
   return true;
 }
 
+// As Fp4Values::get, with the scales of eight blocks at once.
 bool widen_fp4_bf16(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
                     int64_t cols) {
-  const Fp4Table table;
+  const Fp4Scaled table;
   for (int64_t i = 0; i < count; ++i) {
     const uint8_t* p = w.data + (first + i) * w.row_bytes + col / 2;
     const uint8_t* s = w.scale + (first + i) * w.scale_cols + col / 32;
     uint16_t* y = static_cast<uint16_t*>(out) + i * stride;
-    int64_t g = 0;
-    for (; g < cols; g += 64) {
-      const bool whole = cols - g >= 64;
-      const uint8_t e0 = s[g / 32], e1 = whole ? s[g / 32 + 1] : 127;
-      if (!foldable(e0) || !foldable(e1)) return false;
-      const __m512i shift = _mm512_inserti64x4(_mm512_set1_epi16(static_cast<short>((e0 - 127) * 128)),
-                                               _mm256_set1_epi16(static_cast<short>((e1 - 127) * 128)), 1);
-      __m512i even, odd;
-      table.widen(whole ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + g / 2))
-                        : load_part32(p + g / 2, (cols - g) / 2),
-                  even, odd);
-      _mm512_storeu_si512(y + g, shift_exponent(even, shift));
-      _mm512_storeu_si512(y + g + 32, shift_exponent(odd, shift));
+    if (!scales_foldable(s, (cols + 31) / 32)) return false;
+    if (col == 0) {
+      for (int64_t b = 0; b < w.scale_cols; b += 64) prefetch(s + count * w.scale_cols + b);
     }
-    for (; g % kPad != 0; g += 64) {
-      _mm512_storeu_si512(y + g, _mm512_setzero_si512());
-      _mm512_storeu_si512(y + g + 32, _mm512_setzero_si512());
+    int64_t g = 0;
+    __m512i even, odd;
+    for (; g + 256 <= cols; g += 256) {
+      const __m512i shifts = table.shifts(s + g / 32, 8);
+      for (int k = 0; k < 4; ++k) {
+        table.widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + g / 2 + 32 * k)), shifts, k, even, odd);
+        _mm512_storeu_si512(y + g + 64 * k, even);
+        _mm512_storeu_si512(y + g + 64 * k + 32, odd);
+      }
+    }
+    const int64_t padded = (cols + kPad - 1) / kPad * kPad;
+    const __m512i shifts = table.shifts(s + g / 32, (cols - g) / 32);
+    for (int k = 0; g + 64 * k < padded; ++k) {
+      const int64_t left = cols - g - 64 * k;
+      table.widen(load_part32(p + g / 2 + 32 * k, left > 0 ? left / 2 : 0), shifts, k, even, odd);
+      _mm512_storeu_si512(y + g + 64 * k, even);
+      _mm512_storeu_si512(y + g + 64 * k + 32, odd);
     }
   }
   return true;
@@ -362,69 +391,95 @@ bool widen_bf16_bf16(void* out, int64_t stride, const WeightView& w, int64_t fir
   return true;
 }
 
-// The sums of four vectors, side by side.
-inline __m128 sum_four(V a, V b, V c, V d) {
-  const V ab = v_add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-  const V cd = v_add(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-  const V all = v_add(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+// Spreads the lines of an Ahead evenly over `steps`. To the second cache: the first one is full of what is multiplied.
+struct Fetch {
+  const char* p;
+  int64_t lines, each;
+  uint32_t mask = 0, tick = 0;
+
+  Fetch(const Ahead& ahead, int64_t steps)
+      : p(reinterpret_cast<const char*>(ahead.data)), lines((ahead.bytes + 63) / 64), each((lines + steps - 1) / steps) {
+    while ((mask + 1) * 2 * lines <= steps && mask < 63) mask = mask * 2 + 1;
+  }
+  inline void step() {
+    if (lines <= 0 || (++tick & mask) != 0) return;
+    for (int64_t i = 0; i < each; ++i, p += 64) _mm_prefetch(p, _MM_HINT_T1);
+    lines -= each;
+  }
+};
+
+inline void put_eight(float* y, __m256 sums, bool add) {
+  _mm256_storeu_ps(y, add ? _mm256_add_ps(_mm256_loadu_ps(y), sums) : sums);
 }
 
+// The sums of eight weight rows, of two input rows at a time. Spelled out: in loops gcc leaves the sums in memory.
+template <int M, int kFirst = 0>
+inline void put_block(float* y, int64_t y_stride, const V (&t)[8][M], bool add) {
+  if constexpr (kFirst + 1 < M) {
+    constexpr int a = kFirst, b = kFirst + 1;
+    const V sums = sum_sixteen({t[0][a], t[1][a], t[2][a], t[3][a], t[4][a], t[5][a], t[6][a], t[7][a],  //
+                                t[0][b], t[1][b], t[2][b], t[3][b], t[4][b], t[5][b], t[6][b], t[7][b]});
+    put_eight(y, _mm512_castps512_ps256(sums), add);
+    put_eight(y + y_stride, _mm512_extractf32x8_ps(sums, 1), add);
+    put_block<M, kFirst + 2>(y + 2 * y_stride, y_stride, t, add);
+  } else if constexpr (kFirst < M) {
+    constexpr int a = kFirst;
+    const V z = v_zero();
+    const V sums = sum_sixteen({t[0][a], t[1][a], t[2][a], t[3][a], t[4][a], t[5][a], t[6][a], t[7][a],  //
+                                z, z, z, z, z, z, z, z});
+    put_eight(y, _mm512_castps512_ps256(sums), add);
+  }
+}
+template <int M>
+inline void put_block(float* y, int64_t y_stride, const V (&total)[1][M], bool add) {
+  for (int m = 0; m < M; ++m) y[m * y_stride] = (add ? y[m * y_stride] : 0.0f) + v_sum(total[0][m]);
+}
+
+// Few input rows stay in registers while many weight rows, which lie in the first cache, pass: the inputs come from
+// the second one.
 template <int R, int M>
 void dot_bf16_block(float* y, int64_t y_stride, const uint16_t* w, int64_t w_stride, const void* const* x, int64_t col,
-                    int64_t cols, bool add) {
+                    int64_t cols, bool add, Fetch& cursor) {
+  Fetch fetch = cursor;  // in registers
   const uint16_t* a[M];
   for (int m = 0; m < M; ++m) a[m] = static_cast<const uint16_t*>(x[m]) + col;
   V sum[R][M];
   for (int r = 0; r < R; ++r)
     for (int m = 0; m < M; ++m) sum[r][m] = v_zero();
   for (int64_t c = 0; c < cols; c += 32) {
-    __m512i v[R];
-    for (int r = 0; r < R; ++r) v[r] = load(w + r * w_stride + c);
-    for (int m = 0; m < M; ++m) {
-      const __m512i b = load(a[m] + c);
-      for (int r = 0; r < R; ++r) sum[r][m] = dp(sum[r][m], v[r], b);
+    fetch.step();
+    __m512i b[M];
+    for (int m = 0; m < M; ++m) b[m] = load(a[m] + c);
+    for (int r = 0; r < R; ++r) {
+      const __m512i v = load(w + r * w_stride + c);
+      for (int m = 0; m < M; ++m) sum[r][m] = dp(sum[r][m], v, b[m]);
     }
   }
-  for (int m = 0; m < M; ++m) {
-    float* to = y + m * y_stride;
-    if constexpr (R == 4) {
-      const __m128 four = sum_four(sum[0][m], sum[1][m], sum[2][m], sum[3][m]);
-      _mm_storeu_ps(to, add ? _mm_add_ps(_mm_loadu_ps(to), four) : four);
-    } else {
-      for (int r = 0; r < R; ++r) to[r] = add ? to[r] + v_sum(sum[r][m]) : v_sum(sum[r][m]);
-    }
-  }
+  cursor = fetch;
+  put_block<M>(y, y_stride, sum, add);
 }
 
 template <int M>
 void dot_bf16_inputs(float* y, int64_t y_stride, const uint16_t* w, int64_t w_stride, int64_t count,
-                     const void* const* x, int64_t col, int64_t cols, bool add) {
+                     const void* const* x, int64_t col, int64_t cols, bool add, Fetch& fetch) {
   int64_t i = 0;
-  for (; i + 4 <= count; i += 4) dot_bf16_block<4, M>(y + i, y_stride, w + i * w_stride, w_stride, x, col, cols, add);
-  for (; i < count; ++i) dot_bf16_block<1, M>(y + i, y_stride, w + i * w_stride, w_stride, x, col, cols, add);
+  for (; i + 8 <= count; i += 8) {
+    dot_bf16_block<8, M>(y + i, y_stride, w + i * w_stride, w_stride, x, col, cols, add, fetch);
+  }
+  for (; i < count; ++i) dot_bf16_block<1, M>(y + i, y_stride, w + i * w_stride, w_stride, x, col, cols, add, fetch);
 }
 
 void dot_bf16(float* y, int64_t y_stride, const void* weights, int64_t w_stride, int64_t count, const void* const* x,
-              int64_t rows, int64_t col, int64_t cols, bool add) {
+              int64_t rows, int64_t col, int64_t cols, bool add, const Ahead& ahead) {
   const uint16_t* w = static_cast<const uint16_t*>(weights);
-  const auto step = [&](auto inputs, int64_t m) {
-    constexpr int kInputs = decltype(inputs)::value;
-    dot_bf16_inputs<kInputs>(y + m * y_stride, y_stride, w, w_stride, count, x + m, col, cols, add);
-  };
-  // Parts of nearly equal size: one row left over would take as long as four, waiting for its own sums.
-  const int64_t parts = (rows + 5) / 6;
+  const int64_t parts = (rows + 2) / 3;
+  Fetch fetch(ahead, parts * (count / 8 + count % 8) * (cols / 32));
   for (int64_t part = 0, m = 0; part < parts; ++part) {
-    const int64_t inputs = (rows - m + parts - part - 1) / (parts - part);
-    switch (inputs) {
-      case 1: step(Count<1>{}, m); break;
-      case 2: step(Count<2>{}, m); break;
-      case 3: step(Count<3>{}, m); break;
-      case 4: step(Count<4>{}, m); break;
-      case 5: step(Count<5>{}, m); break;
-      default: step(Count<6>{}, m); break;
-    }
+    const int64_t inputs = (rows - m + parts - part - 1) / (parts - part);  // parts of nearly equal size
+    float* to = y + m * y_stride;
+    if (inputs == 1) dot_bf16_inputs<1>(to, y_stride, w, w_stride, count, x + m, col, cols, add, fetch);
+    if (inputs == 2) dot_bf16_inputs<2>(to, y_stride, w, w_stride, count, x + m, col, cols, add, fetch);
+    if (inputs == 3) dot_bf16_inputs<3>(to, y_stride, w, w_stride, count, x + m, col, cols, add, fetch);
     m += inputs;
   }
 }
@@ -437,10 +492,12 @@ const Kernels* avx512_bf16_kernels() {
     t.x_bytes = 2;
     t.bf16_tiles = true;
     t.max_direct = 8;
-    t.few_rows = 63;
+    t.few_rows[kFormatE4M3] = 16;
+    t.few_rows[kFormatFP4] = 2;
+    t.few_rows[kFormatBF16] = 8;
     t.pack = pack_rows<true>;
     t.direct[kFormatE4M3] = direct_bf16_x<E4M3Direct>;
-    t.direct[kFormatFP4] = direct_bf16_x<Fp4Direct>;
+    t.direct[kFormatFP4] = direct_pairs<Fp4Direct>;
     t.direct[kFormatBF16] = direct_bf16_x<Bf16Direct>;
     t.widen[kFormatE4M3] = widen_e4m3_bf16;
     t.widen[kFormatFP4] = widen_fp4_bf16;

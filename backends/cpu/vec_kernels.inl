@@ -22,7 +22,7 @@ static Kernels vec_kernels(const char* isa) {
   t.x_bytes = 4;
   t.bf16_tiles = false;
   t.max_direct = 4;
-  t.few_rows = 4;
+  for (int& rows : t.few_rows) rows = 4;
   t.pack = pack_rows<false>;
   t.direct[kFormatE4M3] = direct<E4M3Rows>;
   t.direct[kFormatFP4] = direct<Fp4Rows>;

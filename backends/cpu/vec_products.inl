@@ -334,7 +334,7 @@ static void dot_inputs(float* y, int64_t y_stride, const float* w, int64_t w_str
 }
 
 static void dot_f32(float* y, int64_t y_stride, const void* weights, int64_t w_stride, int64_t count,
-                    const void* const* x, int64_t rows, int64_t col, int64_t cols, bool add) {
+                    const void* const* x, int64_t rows, int64_t col, int64_t cols, bool add, const Ahead&) {
   const float* w = static_cast<const float*>(weights);
   const auto step = [&](auto inputs, int64_t m) {
     constexpr int kInputs = decltype(inputs)::value;
