@@ -77,19 +77,18 @@ struct CpuBackend::Seen {
 
 void CpuBackend::attend_heads(const Seen& seen, Mat o, Mat q, int64_t row, const float* rope, int64_t rope_dim,
                               int64_t first, int64_t heads, const Attention& options, ThreadScratch& scratch) {
-  const int64_t d = options.head_dim, wide = (d + 15) / 16 * 16, pairs = rope_dim / 2;
+  const int64_t d = options.head_dim, wide = padded_head(d), pairs = rope_dim / 2;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  float* query = scratch.query.as<float>();
+  uint8_t* query = scratch.query.as<uint8_t>();
   float* output = scratch.output.as<float>();
-  float* keys = scratch.keys.as<float>();
+  uint8_t* keys = scratch.keys.as<uint8_t>();
   float* scores = scratch.scores.as<float>();
   float* max = scores + kHeadBlock * kKeyTile;
   float* sum = max + kHeadBlock;
   float* factor = sum + kHeadBlock;
   const uint16_t* in = q.row<uint16_t>(row) + first * d;
   for (int64_t h = 0; h < heads; ++h) {
-    k_.widen_row(query + h * wide, in + h * d, d);
-    for (int64_t i = d; i < wide; ++i) query[h * wide + i] = 0.0f;
+    k_.unpack_query(query + h * wide * k_.kv_bytes, in + h * d, d, wide);
     // The sink starts the sum: a logit without a value. One of minus infinity is no sink.
     float sink;
     std::memcpy(&sink, options.sink.as<uint8_t>() + 4 * (first + h), 4);
@@ -97,11 +96,11 @@ void CpuBackend::attend_heads(const Seen& seen, Mat o, Mat q, int64_t row, const
     sum[h] = sink >= -FLT_MAX / 2 ? 1.0f : 0.0f;
   }
   std::memset(output, 0, static_cast<size_t>(heads * wide) * 4);
+  const KvRowLayout& layout = seen.layer->kv;
   for (int64_t j = 0; j < seen.count(); j += kKeyTile) {
     const int64_t count = std::min(kKeyTile, seen.count() - j);
     for (int64_t i = 0; i < count; ++i) {
-      k_.unpack_kv(keys + i * wide, seen.row(j + i), seen.layer->kv.nope, seen.layer->kv.rope);
-      for (int64_t c = d; c < wide; ++c) keys[i * wide + c] = 0.0f;
+      k_.unpack_kv(keys + i * wide * k_.kv_bytes, seen.row(j + i), layout.nope, layout.rope, wide);
     }
     k_.scores(scores, kKeyTile, query, heads, keys, count, wide, scale);
     for (int64_t h = 0; h < heads; ++h) factor[h] = k_.softmax_tile(scores + h * kKeyTile, count, max + h, sum + h);
@@ -118,8 +117,7 @@ void CpuBackend::attend_heads(const Seen& seen, Mat o, Mat q, int64_t row, const
 
 void CpuBackend::attend(Mat o, const Cache& cache, Mat q, Mat top, Mat rope, const Attention& options) {
   const FloatMode mode;
-  const int64_t wide = (options.head_dim + 15) / 16 * 16;
-  check(kHeadBlock * wide * 4, threads_[0].query, "attention head");
+  check(kHeadBlock * padded_head(options.head_dim) * 4, threads_[0].query, "attention head");
   // Few rows: a block of heads for every thread. Many: whole rows.
   int64_t block = kHeadBlock;
   int64_t rows = 0;

@@ -125,7 +125,7 @@ void CpuBackend::reserve(const Limits& limits) {
   if (onednn_ != nullptr) pick_blocked_.grow(picks * std::max(hidden_stride_, padded(l.hidden)) * k_.x_bytes);
   outputs_.grow(picks * l.hidden * 2);
 
-  const int64_t head = (std::max(l.head_dim, l.index_dim) + 15) / 16 * 16;
+  const int64_t head = padded_head(std::max(l.head_dim, l.index_dim));
   const int64_t index_heads = (l.index_heads + 15) / 16 * 16;
   entries_ = std::max(entries_, l.context / 4);
   for (ThreadScratch& t : threads_) {

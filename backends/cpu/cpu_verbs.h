@@ -93,6 +93,7 @@ struct ThreadScratch {
 
 constexpr int64_t kHeadBlock = 64;
 constexpr int64_t kKeyTile = 32;
+constexpr int64_t padded_head(int64_t dim) { return (dim + 31) / 32 * 32; }  // elements of an unpacked query or key
 
 // Rows of one expert among the sorted picks.
 struct Group {

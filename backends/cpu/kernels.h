@@ -51,6 +51,7 @@ struct Kernels {
   const char* isa;
   int x_bytes;          // bytes of an element of every form but kXF32: 2 (BF16) or 4 (FP32)
   bool bf16_tiles;      // a widened tile of any format but F32 holds BF16; FP32 otherwise
+  int kv_bytes;         // bytes of an element of an unpacked key
   int max_direct;       // input rows that `direct` takes, 4 for F32 weights
   int few_rows[kFormats];  // input rows up to which `direct`, several times where they are more, beats a tile
 
@@ -87,18 +88,20 @@ struct Kernels {
 
   // --- attention
   void (*widen_row)(float* out, const uint16_t* x, int64_t n);
-  // One key/value row (lib/base/kv_row.h) as FP32.
-  void (*unpack_kv)(float* out, const uint8_t* row, int64_t nope, int64_t rope);
+  // One key/value row (lib/base/kv_row.h) and queries as attention wants them: `kv_bytes` an element, FP32 or BF16, in
+  // which both are exact; rows padded with zeros to `wide` elements, a multiple of 32.
+  void (*unpack_kv)(void* out, const uint8_t* row, int64_t nope, int64_t rope, int64_t wide);
+  void (*unpack_query)(void* out, const uint16_t* x, int64_t n, int64_t wide);
   void (*unpack_index)(float* out, const uint8_t* row, int64_t dim);
-  // scores[h * stride + j] = scale · q[h] · key[j]; rows of q and of keys `dim` apart, dim a multiple of 16
-  void (*scores)(float* scores, int64_t stride, const float* q, int64_t heads, const float* keys, int64_t count,
-                 int64_t dim, float scale);
+  // scores[h * stride + j] = scale · q[h] · key[j]
+  void (*scores)(float* scores, int64_t stride, const void* q, int64_t heads, const void* keys, int64_t count,
+                 int64_t wide, float scale);
   // One tile of the running softmax of a head: p = exp(s - new max) in place; returns the factor that what was summed
   // so far is to be multiplied by.
   float (*softmax_tile)(float* s, int64_t count, float* max, float* sum);
   // o[h] = o[h] · factor[h] + Σ_j p[h * stride + j] · values[j]
-  void (*weigh)(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const float* values,
-                int64_t count, int64_t dim);
+  void (*weigh)(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const void* values,
+                int64_t count, int64_t wide);
   // out[j] = Σ_h w[h] · relu(q_h · key_j) over `heads` (a multiple of 16, padded with zeros);
   // q transposed [dim][heads], keys [count][dim]
   void (*index_scores)(float* out, const float* q, const float* w, int64_t heads, const float* keys, int64_t count,

@@ -320,6 +320,8 @@ inline __m512i shift_exponent(__m512i v, __m512i shift) {
   return _mm512_mask_add_epi16(v, change, v, shift);
 }
 
+#include "backends/cpu/avx512bf16_attention.inl"
+
 bool widen_e4m3_bf16(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
                      int64_t cols) {
   const E4M3Table table;
@@ -503,6 +505,11 @@ const Kernels* avx512_bf16_kernels() {
     t.widen[kFormatFP4] = widen_fp4_bf16;
     t.widen[kFormatBF16] = widen_bf16_bf16;
     t.dot_bf16 = dot_bf16;
+    t.kv_bytes = 2;
+    t.unpack_kv = unpack_kv_bf16;
+    t.unpack_query = unpack_query_bf16;
+    t.scores = scores_bf16;
+    t.weigh = weigh_bf16;
     return t;
   }();
   return &table;

@@ -2,7 +2,8 @@
 
 // --------------------------------------------------------------------------------------------------------- attention
 
-static void unpack_kv(float* out, const uint8_t* row, int64_t nope, int64_t rope_dims) {
+static void unpack_kv(void* to, const uint8_t* row, int64_t nope, int64_t rope_dims, int64_t wide) {
+  float* out = static_cast<float*>(to);
   const uint8_t* codes = row + 2 * rope_dims;
   const uint8_t* scales = codes + nope;
   for (int64_t b = 0; b < nope; b += 64) {
@@ -15,6 +16,15 @@ static void unpack_kv(float* out, const uint8_t* row, int64_t nope, int64_t rope
   const uint16_t* tail = reinterpret_cast<const uint16_t*>(row);
   for (; i + kLanes <= rope_dims; i += kLanes) v_store(out + nope + i, v_load16(tail + i));
   for (; i < rope_dims; ++i) out[nope + i] = f32_of(tail[i]);
+  for (i += nope; i < wide; ++i) out[i] = 0.0f;
+}
+
+static void unpack_query(void* to, const uint16_t* x, int64_t n, int64_t wide) {
+  float* out = static_cast<float*>(to);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) v_store(out + i, v_load16(x + i));
+  for (; i < n; ++i) out[i] = f32_of(x[i]);
+  for (; i < wide; ++i) out[i] = 0.0f;
 }
 
 static void unpack_index(float* out, const uint8_t* row, int64_t dim) {
@@ -53,8 +63,10 @@ static inline void score_heads(float* scores, int64_t stride, const float* q, co
   for (; j < count; ++j) score_block<H, 1>(scores + j, stride, q, keys + j * dim, dim, scale);
 }
 
-static void attend_scores(float* scores, int64_t stride, const float* q, int64_t heads, const float* keys,
+static void attend_scores(float* scores, int64_t stride, const void* queries, int64_t heads, const void* key_rows,
                           int64_t count, int64_t dim, float scale) {
+  const float* q = static_cast<const float*>(queries);
+  const float* keys = static_cast<const float*>(key_rows);
   int64_t h = 0;
   for (; h + 4 <= heads; h += 4) score_heads<4>(scores + h * stride, stride, q + h * dim, keys, count, dim, scale);
   for (; h < heads; ++h) score_heads<1>(scores + h * stride, stride, q + h * dim, keys, count, dim, scale);
@@ -120,8 +132,9 @@ static inline void weigh_heads(float* o, const float* factor, const float* p, in
   for (; c < dim; c += kLanes) weigh_block<H, 1>(o + c, factor, p, stride, values + c, count, dim);
 }
 
-static void weigh(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const float* values,
+static void weigh(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const void* rows,
                   int64_t count, int64_t dim) {
+  const float* values = static_cast<const float*>(rows);
   int64_t h = 0;
   for (; h + 4 <= heads; h += 4) weigh_heads<4>(o + h * dim, factor + h, p + h * stride, stride, values, count, dim);
   for (; h < heads; ++h) weigh_heads<1>(o + h * dim, factor + h, p + h * stride, stride, values, count, dim);
