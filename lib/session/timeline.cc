@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "lib/backend/synthetic_state.h"
 #include "lib/base/error.h"
 
 namespace dsv4 {
@@ -204,10 +205,12 @@ void Timeline::pretend(int64_t position) {
     fail(Status::kInvalidArgument, "position {}: 0 to {} expected", position, context() - 1);
   }
   checkpoints_.forget_after(0);
-  tokens_.assign(static_cast<size_t>(position), 0);
-  evaluated_ = position;
-  floor_ = position;
+  tokens_.clear();
+  evaluated_ = floor_ = 0;
   logits_valid_ = false;
+  fill_with_noise(*state_, shape_, position);
+  tokens_.assign(static_cast<size_t>(position), 0);
+  evaluated_ = floor_ = position;
 }
 
 std::span<const float> Timeline::evaluated_logits() const {

@@ -10,13 +10,12 @@
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <random>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "lib/backend/host_state.h"
-#include "lib/base/kv_row.h"
+#include "lib/backend/synthetic_state.h"
 #include "lib/checkpoint/config.h"
 #include "lib/model/model.h"
 #include "lib/session/snapshot_state.h"
@@ -26,48 +25,8 @@ namespace {
 using namespace dsv4;
 using namespace dsv4::snapshot;
 
-constexpr int64_t kPool = 8192;  // different rows of a kind: many more than a chunk holds, so that none repeats in one
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// Rows of one kind, packed.
-std::vector<uint8_t> make_rows(const LayerShape& shape, StateRows which, size_t bytes, int64_t count) {
-  std::mt19937 random(static_cast<uint32_t>(which) + 1);
-  std::normal_distribution<float> normal;
-  std::vector<uint8_t> out(bytes * static_cast<size_t>(count));
-  std::vector<float> x(std::max<size_t>(bytes, 512) * 2);
-  for (int64_t i = 0; i < count; ++i) {
-    uint8_t* row = out.data() + static_cast<size_t>(i) * bytes;
-    for (float& v : x) v = normal(random);
-    if (which == StateRows::kWindow || which == StateRows::kCompressed) {
-      KvRowLayout{shape.head_dim - shape.rope_dim, shape.rope_dim}.pack(row, x.data());
-    } else if (which == StateRows::kIndex) {
-      IndexRowLayout{shape.index_dim}.pack(row, x.data());
-    } else {
-      std::memcpy(row, x.data(), bytes);
-    }
-  }
-  return out;
-}
-
-void fill(HostState& state, const StateShape& shape, int64_t tokens) {
-  std::vector<std::vector<uint8_t>> pools(6);
-  std::vector<size_t> sizes(6);
-  for (const StatePart& part : state_parts(shape, tokens, StateExtent::kAll)) {
-    const size_t kind = static_cast<size_t>(part.rows);
-    const LayerShape layer = part.layer >= 0 ? shape.layers[static_cast<size_t>(part.layer)] : LayerShape{};
-    const bool long_lived = part.rows == StateRows::kCompressed || part.rows == StateRows::kIndex;
-    const int64_t pool = long_lived ? kPool : part.count;
-    if (sizes[kind] != part.row_bytes || pools[kind].size() < static_cast<size_t>(pool) * part.row_bytes) {
-      pools[kind] = make_rows(layer, part.rows, part.row_bytes, pool);
-      sizes[kind] = part.row_bytes;
-    }
-    for (int64_t i = 0; i < part.count; i += pool) {
-      state.import_rows(part.layer, part.rows, part.first + i, std::min(pool, part.count - i), pools[kind].data());
-    }
-  }
 }
 
 void export_parts(const HostState& state, std::span<const StatePart> parts, uint8_t* out) {
@@ -149,7 +108,7 @@ int run(int64_t tokens, const std::string& name) {
   const Config config = published_config(name);
   const StateShape shape = Model::state_shape(config, tokens, 512, true);
   HostState state(shape);
-  fill(state, shape, tokens);
+  fill_with_noise(state, shape, tokens);
   SnapshotHeader header;
   header.tokens = header.evaluated = header.context = static_cast<uint64_t>(tokens);
   header.state_bytes = total_bytes(state_parts(shape, tokens, StateExtent::kAll));
