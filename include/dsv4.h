@@ -114,7 +114,8 @@ typedef int32_t (*dsv4_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 enum {
   DSV4_OPEN_TEXT_ONLY = 1, /* open the language part of a vision checkpoint */
-  DSV4_OPEN_VERIFY = 2     /* check every scale byte and table entry now, which reads part of every shard */
+  DSV4_OPEN_VERIFY = 2,    /* check every scale byte and table entry now, which reads part of every shard */
+  DSV4_OPEN_TIME_VERBS = 4 /* measure what every verb of the backend costs: dsv4_model_verb_time */
 };
 
 typedef struct dsv4_model_options {
@@ -215,6 +216,23 @@ typedef struct dsv4_layer_info {
 /* Layer `index`, 0 <= index < layers (+ 1 with a draft head). `context` 0: the model's limit. */
 DSV4_API dsv4_status dsv4_model_layer_info(const dsv4_model *model, int64_t index, uint64_t context,
                                            dsv4_layer_info *info, dsv4_error **error);
+
+/* What one verb of the backend, a step of the forward pass, has cost since the model was opened or cleared. */
+typedef struct dsv4_verb_time {
+  size_t struct_size;
+  const char *verb;       /* "linear", "experts", "attend" ...; static */
+  uint64_t calls;
+  uint64_t weight_bytes;  /* of weights and their scales that the calls had to read; rows of state are not in it */
+  double multiply_adds;   /* of products with these weights */
+  double seconds;
+} dsv4_verb_time;
+
+/* Verb `index`, 0 <= index, in the order in which they were first called; NOT_FOUND behind the last one. For a model
+ * that was opened with DSV4_OPEN_TIME_VERBS (INVALID_ARGUMENT otherwise). From any thread. */
+DSV4_API dsv4_status dsv4_model_verb_time(const dsv4_model *model, size_t index, dsv4_verb_time *time,
+                                          dsv4_error **error);
+/* Begins again at nothing. A call under way counts to what comes. */
+DSV4_API dsv4_status dsv4_model_verb_times_clear(dsv4_model *model, dsv4_error **error);
 
 /* --------------------------------------------------------------------------------------------------------- text */
 
@@ -396,7 +414,7 @@ DSV4_API dsv4_status dsv4_session_logits(dsv4_session *session, float *logits, s
 DSV4_API void dsv4_session_cancel(dsv4_session *session);
 
 /* Synthetic models only (UNSUPPORTED otherwise): behave as if `position` tokens had been evaluated, to measure speed at
- * a depth without getting there. */
+ * a depth without getting there. The state is random numbers; its rows are as large and as many as they would be. */
 DSV4_API dsv4_status dsv4_session_pretend(dsv4_session *session, uint64_t position, dsv4_error **error);
 
 /* ------------------------------------------------------------------------------------------------------- events */

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "include/dsv4.h"
+#include "lib/backend/verb_times.h"
 #include "lib/session/engine.h"
 #include "lib/session/session.h"
 #include "lib/text/prompt.h"
@@ -15,6 +16,7 @@
 struct dsv4_model {
   std::atomic<int> references{1};
   std::shared_ptr<dsv4::Engine> engine;  // sessions hold it too: it outlives the handle while one lives
+  dsv4::VerbTimes* verbs = nullptr;      // the model's backend, if it measures
   std::string backend;                   // texts of dsv4_model_info
   std::string notes;
 };

@@ -22,7 +22,7 @@ dsv4_model_options model_defaults() { return DSV4_MODEL_OPTIONS_INIT; }
 
 dsv4_model_options read_model_options(const dsv4_model_options* options) {
   dsv4_model_options o = api::read_options(options, model_defaults(), "model options");
-  constexpr uint32_t kKnown = DSV4_OPEN_TEXT_ONLY | DSV4_OPEN_VERIFY;
+  constexpr uint32_t kKnown = DSV4_OPEN_TEXT_ONLY | DSV4_OPEN_VERIFY | DSV4_OPEN_TIME_VERBS;
   if ((o.flags & ~kKnown) != 0)
     fail(Status::kUnsupported, "model options: flags {:#x}: unknown bits", o.flags & ~kKnown);
   if (o.profile < DSV4_PROFILE_AUTO || o.profile > DSV4_PROFILE_0731) {
@@ -78,8 +78,14 @@ dsv4_model* finish_model(std::unique_ptr<Checkpoint> checkpoint, const dsv4_mode
   auto handle = std::make_unique<dsv4_model>();
   for (const std::string& note : checkpoint->notes()) handle->notes += (handle->notes.empty() ? "" : "\n") + note;
   const std::string folder = checkpoint->folder();
+  std::unique_ptr<Backend> backend = open_backend(o);
+  if ((o.flags & DSV4_OPEN_TIME_VERBS) != 0) {
+    auto verbs = std::make_unique<VerbTimes>(std::move(backend));
+    handle->verbs = verbs.get();
+    backend = std::move(verbs);
+  }
   auto engine =
-      std::make_shared<Engine>(std::make_unique<Model>(std::move(checkpoint), open_backend(o), o.max_step_rows));
+      std::make_shared<Engine>(std::make_unique<Model>(std::move(checkpoint), std::move(backend), o.max_step_rows));
   load_tokenizer(*engine, folder);
   set_profile(*engine, o.profile);
   engine->memory_limit = o.host_memory_limit;
@@ -107,6 +113,12 @@ uint64_t layer_weight_bytes(const Checkpoint& checkpoint, int64_t layer) {
     for (int64_t e = 0; e < count; ++e) bytes += checkpoint.get(role, layer, e).bytes;
   }
   return bytes;
+}
+
+VerbTimes& measured_verbs(const dsv4_model* model) {
+  VerbTimes* verbs = api::required(model, "model").verbs;
+  if (verbs == nullptr) fail(Status::kInvalidArgument, "the model was opened without DSV4_OPEN_TIME_VERBS");
+  return *verbs;
 }
 
 }  // namespace
@@ -224,4 +236,23 @@ dsv4_status dsv4_model_layer_info(const dsv4_model* model, int64_t index, uint64
     out.state_bytes = m.backend().state_bytes(shape);
     api::write_info(info, out, "info");
   });
+}
+
+dsv4_status dsv4_model_verb_time(const dsv4_model* model, size_t index, dsv4_verb_time* time, dsv4_error** error) {
+  return api::guard(error, [&] {
+    const std::vector<VerbTimes::Line> lines = measured_verbs(model).lines();
+    if (index >= lines.size()) fail(Status::kNotFound, "verb {}: {} were called", index, lines.size());
+    const VerbTimes::Line& line = lines[index];
+    dsv4_verb_time out{};
+    out.verb = line.verb;
+    out.calls = static_cast<uint64_t>(line.calls);
+    out.weight_bytes = static_cast<uint64_t>(line.weight_bytes);
+    out.multiply_adds = line.multiply_adds;
+    out.seconds = line.seconds;
+    api::write_info(time, out, "verb time");
+  });
+}
+
+dsv4_status dsv4_model_verb_times_clear(dsv4_model* model, dsv4_error** error) {
+  return api::guard(error, [&] { measured_verbs(model).clear(); });
 }

@@ -2,13 +2,10 @@
 // subclasses that override `verb`, or single verbs; the forward pass knows nothing of them.
 #pragma once
 
-#include <algorithm>
-#include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <utility>
-#include <vector>
 
 #include "lib/backend/backend.h"
 
@@ -100,35 +97,6 @@ class Decorator : public Backend {
 
  private:
   std::unique_ptr<Backend> inner_;
-};
-
-// VerbTimes: seconds and calls of every verb, each measured until its work is done.
-class VerbTimes final : public Decorator {
- public:
-  struct Line {
-    const char* verb;
-    int64_t calls;
-    double seconds;
-  };
-  explicit VerbTimes(std::unique_ptr<Backend> inner) : Decorator(std::move(inner)) {}
-  const std::vector<Line>& lines() const { return lines_; }  // in the order of their first calls
-  void clear() { lines_.clear(); }
-
- protected:
-  void verb(const char* name, const Mat&, const std::function<void()>& call) override {
-    const auto start = std::chrono::steady_clock::now();
-    call();
-    inner().synchronize();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    const auto at =
-        std::find_if(lines_.begin(), lines_.end(), [&](const Line& l) { return std::string_view(l.verb) == name; });
-    Line& line = at != lines_.end() ? *at : lines_.emplace_back(Line{name, 0, 0.0});
-    ++line.calls;
-    line.seconds += seconds;
-  }
-
- private:
-  std::vector<Line> lines_;
 };
 
 // Trace: shows every verb's output to a sink, in order, once it is there.

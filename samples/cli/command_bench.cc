@@ -21,6 +21,7 @@
 #include "probe.h"
 #include "runs.h"
 #include "terminal.h"
+#include "verb_table.h"
 
 namespace cli {
 namespace {
@@ -41,6 +42,7 @@ struct BenchFlags {
   uint64_t prompt = 512;
   uint64_t tokens = 16;
   uint64_t batch = 1;
+  bool by_verb = false;
   bool json = false;
 };
 
@@ -50,6 +52,8 @@ struct Result {
   Runs probe;    // GB/s
   Runs batch;    // tokens/s of --batch sessions together
   Runs alone;    // tokens/s of one that generates in the same way, in between
+
+  VerbTable decode_verbs, prefill_verbs, batch_verbs;
 
   double batch_ratio() const { return batch.median() / alone.median(); }
 };
@@ -86,11 +90,11 @@ class Feeder {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  // Tokens per second, one at a time.
+  // One token at a time; returns the seconds that took.
   double decode(size_t count) {
     double seconds = 0;
     for (size_t i = 0; i < count; ++i) seconds += feed(1, "decode");
-    return static_cast<double>(count) / seconds;
+    return seconds;
   }
 
   const Session& session() const { return session_; }
@@ -113,13 +117,26 @@ uint64_t depth_of(const BenchFlags& flags, const dsv4_model_info& info) {
   return std::min(kDefaultDepth, info.max_context > measured ? info.max_context - measured : 0);
 }
 
-void measure_batch(const Feeder& feeder, const dsv4_model_info& info, const BenchFlags& flags, Result& result) {
+// Runs `body`, which returns its seconds (or 0), and puts what verbs cost meanwhile into `table`.
+template <class Body>
+double watch(dsv4_model* model, const BenchFlags& flags, VerbTable& table, Body&& body) {
+  if (flags.by_verb) clear_verb_times(model);
+  const double seconds = body();
+  if (flags.by_verb) table.add(model, seconds);
+  return seconds;
+}
+
+void measure_batch(dsv4_model* model, const Feeder& feeder, const dsv4_model_info& info, const BenchFlags& flags,
+                   Result& result) {
   Progress progress("batch", "runs");
   for (size_t run = 0; run < kBatchRuns; ++run) {
     progress.update(2 * run, 2 * kBatchRuns);
     result.alone.values.push_back(decode_together(feeder.session(), info, 1, flags.tokens));
     progress.update(2 * run + 1, 2 * kBatchRuns);
-    result.batch.values.push_back(decode_together(feeder.session(), info, flags.batch, flags.tokens));
+    watch(model, flags, result.batch_verbs, [&] {
+      result.batch.values.push_back(decode_together(feeder.session(), info, flags.batch, flags.tokens));
+      return 0.0;  // the sessions' first tokens are in it, of which some are generated alone
+    });
   }
 }
 
@@ -138,13 +155,17 @@ Result measure(dsv4_model* model, const dsv4_model_info& info, const BenchFlags&
     BandwidthProbe probe(kProbeBytes, threads);
     for (size_t run = 0; run < kDecodeRuns; ++run) {
       probe.run(kProbePasses, result.probe.values);
-      result.decode.values.push_back(feeder.decode(flags.tokens));
+      const double seconds = watch(model, flags, result.decode_verbs, [&] { return feeder.decode(flags.tokens); });
+      result.decode.values.push_back(static_cast<double>(flags.tokens) / seconds);
     }
   }
-  if (flags.batch > 1) measure_batch(feeder, info, flags, result);
+  if (flags.batch > 1) measure_batch(model, feeder, info, flags, result);
   feeder.feed(flags.prompt, "prefill");  // to warm up
-  for (size_t run = 0; run < kPrefillRuns; ++run)
-    result.prefill.values.push_back(static_cast<double>(flags.prompt) / feeder.feed(flags.prompt, "prefill"));
+  for (size_t run = 0; run < kPrefillRuns; ++run) {
+    const double seconds =
+        watch(model, flags, result.prefill_verbs, [&] { return feeder.feed(flags.prompt, "prefill"); });
+    result.prefill.values.push_back(static_cast<double>(flags.prompt) / seconds);
+  }
   return result;
 }
 
@@ -204,6 +225,10 @@ void print_text(const Result& result, const dsv4_model_info& info, const BenchFl
   }
   row("prefill, " + std::to_string(kPrefillRuns) + " runs of " + std::to_string(flags.prompt), result.prefill.best(),
       result.prefill.median(), "tokens/s");
+  if (!flags.by_verb) return;
+  result.decode_verbs.print("decode");
+  if (flags.batch > 1) result.batch_verbs.print(std::to_string(flags.batch) + " sessions together");
+  result.prefill_verbs.print("prefill of " + std::to_string(flags.prompt));
 }
 
 void check_usage(const BenchFlags& flags) {
@@ -233,6 +258,7 @@ void command_bench(const Arguments& arguments) {
   options.integer("--tokens", "N", "tokens of a decode run (default 16)", 1, 1 << 20, flags.tokens);
   options.integer("--batch", "N", "also N sessions that decode together, against one (default 1: not measured)", 1, 256,
                   flags.batch);
+  options.flag("--by-verb", "also what every verb of the backend costs: time, bytes of weights, products", flags.by_verb);
   options.flag("--json", "end with one line of JSON", flags.json);
   add_machine_flags(options, model_flags);
   if (!options.parse(arguments)) return;
@@ -241,6 +267,7 @@ void command_bench(const Arguments& arguments) {
   // The probe must use what the model uses, so the default is settled here.
   if (model_flags.threads == 0) model_flags.threads = std::max(1u, std::thread::hardware_concurrency());
   model_flags.folder = flags.folder.value_or("");
+  model_flags.time_verbs = flags.by_verb;
   const Model model =
       flags.folder ? open_model(model_flags)
                    : open_synthetic_model(flags.shape, static_cast<int32_t>(flags.layers.value_or(0)), model_flags);

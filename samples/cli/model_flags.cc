@@ -46,6 +46,7 @@ dsv4_model_options model_options(const ModelFlags& flags) {
   options.backend = flags.backend.c_str();
   options.threads = static_cast<int32_t>(flags.threads);
   options.profile = flags.profile;
+  if (flags.time_verbs) options.flags |= DSV4_OPEN_TIME_VERBS;
   options.log = on_log;
   return options;
 }

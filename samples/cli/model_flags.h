@@ -16,6 +16,7 @@ struct ModelFlags {
   std::string backend = "auto";
   uint64_t threads = 0;
   int32_t profile = DSV4_PROFILE_AUTO;
+  bool time_verbs = false;
 };
 
 void add_machine_flags(Options& options, ModelFlags& flags);  // --backend, --threads

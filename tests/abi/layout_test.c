@@ -87,6 +87,14 @@ FIELD(dsv4_layer_info, reserved0, 20, 4);
 FIELD(dsv4_layer_info, weight_bytes, 24, 8);
 FIELD(dsv4_layer_info, state_bytes, 32, 8);
 
+SIZE(dsv4_verb_time, 48);
+FIELD(dsv4_verb_time, struct_size, 0, 8);
+FIELD(dsv4_verb_time, verb, 8, 8);
+FIELD(dsv4_verb_time, calls, 16, 8);
+FIELD(dsv4_verb_time, weight_bytes, 24, 8);
+FIELD(dsv4_verb_time, multiply_adds, 32, 8);
+FIELD(dsv4_verb_time, seconds, 40, 8);
+
 SIZE(dsv4_render_options, 16);
 FIELD(dsv4_render_options, struct_size, 0, 8);
 FIELD(dsv4_render_options, reasoning, 8, 4);
@@ -254,6 +262,7 @@ VALUE(DSV4_LOG_ERROR, 3);
 
 VALUE(DSV4_OPEN_TEXT_ONLY, 1);
 VALUE(DSV4_OPEN_VERIFY, 2);
+VALUE(DSV4_OPEN_TIME_VERBS, 4);
 
 VALUE(DSV4_REASONING_DEFAULT, 0);
 VALUE(DSV4_REASONING_NONE, 1);

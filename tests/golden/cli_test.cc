@@ -142,7 +142,7 @@ TEST_CASE("--help of the program and of every command names what there is") {
       {"render", {"--think", "--profile", "--tools", "--tool-choice", "--ids", "--json"}},
       {"parse", {"--think", "--profile", "--split", "--start-in-calls"}},
       {"logits", {"--ids", "--out", "--chunk", "--draft"}},
-      {"bench", {"--shape", "--layers", "--context", "--prompt", "--tokens", "--batch", "--threads", "--backend", "--json"}}};
+      {"bench", {"--shape", "--layers", "--context", "--prompt", "--tokens", "--batch", "--by-verb", "--threads", "--backend", "--json"}}};
   for (const auto& entry : commands) {
     const auto& command = entry.first;  // clang 14 does not let a lambda capture a structured binding
     const auto& flags = entry.second;
@@ -462,6 +462,15 @@ TEST_CASE("bench ends with one line of JSON") {
   CHECK(line["prefill_tokens_per_s"].get<double>() > 0);
   CHECK(gb == doctest::Approx(tokens * bytes / 1e9));
   CHECK(percent == doctest::Approx(100 * gb / probe));
+}
+
+TEST_CASE("bench by verb") {
+  const Ran ran = dsv4_program({"bench", kTiny, "--context", "100", "--prompt", "64", "--tokens", "4", "--batch", "2", "--by-verb"});
+  REQUIRE_MESSAGE(ran.code == 0, ran.err);
+  for (const char* part : {"\ndecode: 28 steps of ", "\n2 sessions together: ", "\nprefill of 64: 3 steps of ", "\n  experts ",
+                           "\n  between verbs ", "GFLOP/s", "all but weight products"}) {
+    CHECK_MESSAGE(ran.out.find(part) != std::string::npos, part, " is missing in\n", ran.out);
+  }
 }
 
 TEST_CASE("bench of sessions that decode together, in a context that a prefill run would not need") {

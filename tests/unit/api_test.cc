@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -407,4 +408,45 @@ TEST_CASE("text: sizes first, then the text; strangers' text stays text") {
   const char* json = "{\"messages\": [{\"role\": \"user\", \"content\": 5}]}";
   CHECK(dsv4_conversation_from_json(json, DSV4_NUL_TERMINATED, &c, &f.error) == DSV4_E_INVALID_ARGUMENT);
   CHECK(f.text().find("messages[0].content") != std::string::npos);
+}
+
+TEST_CASE("verbs are timed for a model that was opened for it") {
+  dsv4_model_options options = DSV4_MODEL_OPTIONS_INIT;
+  options.flags = DSV4_OPEN_TIME_VERBS;
+  dsv4_model* model = nullptr;
+  REQUIRE(dsv4_model_open(kTiny, &options, &model, nullptr) == DSV4_OK);
+  dsv4_verb_time time{};
+  time.struct_size = sizeof time;
+  CHECK(dsv4_model_verb_time(model, 0, &time, nullptr) == DSV4_E_NOT_FOUND);
+  {
+    SessionHandle s(model);
+    const std::vector<int32_t> ids = {5, 6, 7};
+    REQUIRE(dsv4_session_eval(s.get, ids.data(), ids.size(), nullptr, nullptr) == DSV4_OK);
+  }
+  dsv4_model_info info{};
+  info.struct_size = sizeof info;
+  REQUIRE(dsv4_model_info_get(model, &info, nullptr) == DSV4_OK);
+  std::map<std::string, dsv4_verb_time> verbs;
+  for (size_t i = 0; dsv4_model_verb_time(model, i, &time, nullptr) == DSV4_OK; ++i) {
+    CHECK(time.seconds > 0);
+    CHECK(verbs.emplace(time.verb, time).second);
+  }
+  CHECK(verbs["embed"].calls == 1);
+  CHECK(verbs["experts"].calls == static_cast<uint64_t>(info.layers));
+  CHECK(verbs["logits"].calls == 1);
+  // One row meets the head, which is BF16 (two bytes) or FP32 (four).
+  CHECK(verbs["logits"].multiply_adds == static_cast<double>(info.vocab * info.hidden));
+  CHECK(verbs["logits"].weight_bytes % static_cast<uint64_t>(info.vocab * info.hidden) == 0);
+  CHECK(verbs["experts"].weight_bytes > 0);
+  CHECK(verbs["attend"].weight_bytes == 0);
+  CHECK(dsv4_model_verb_times_clear(model, nullptr) == DSV4_OK);
+  CHECK(dsv4_model_verb_time(model, 0, &time, nullptr) == DSV4_E_NOT_FOUND);
+  dsv4_model_release(&model);
+
+  ModelHandle plain;
+  dsv4_error* error = nullptr;
+  CHECK(dsv4_model_verb_time(plain.get, 0, &time, &error) == DSV4_E_INVALID_ARGUMENT);
+  CHECK(std::string(dsv4_error_message(error)).find("DSV4_OPEN_TIME_VERBS") != std::string::npos);
+  dsv4_error_release(&error);
+  CHECK(dsv4_model_verb_times_clear(plain.get, nullptr) == DSV4_E_INVALID_ARGUMENT);
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "backends/reference/reference_backend.h"
-#include "lib/backend/decorator.h"
+#include "lib/backend/verb_times.h"
 
 using namespace dsv4;
 
@@ -30,6 +30,7 @@ TEST_CASE("profile: verbs are counted by name, and their results are the inner b
   CHECK(profile.lines()[0].seconds > 0);
   CHECK(std::string(profile.lines()[1].verb) == "rope");
   CHECK(profile.lines()[1].calls == 1);
+  CHECK(profile.lines()[1].weight_bytes == 0);
   profile.clear();
   CHECK(profile.lines().empty());
 }
