@@ -144,7 +144,6 @@ inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), 
 
 // One row after the other, as they lie in memory: that is what the hardware fetches fastest. Only at every page it stops,
 // so what lies a page on is asked for. The sums of a row's blocks do not wait for each other.
-constexpr int64_t kPage = 4096;
 
 template <int M>
 inline void e4m3_direct(V (&total)[M], const E4M3Table& table, const WeightView& w, int64_t row,

@@ -57,6 +57,10 @@ static void pack_rows(XForm form, void* out, const uint16_t* x, int64_t cols) {
 
 // --------------------------------------------------------------------------------------------- matrix times few rows
 
+// What a row that is read end to end asks for ahead: the hardware's own prefetch stops at every page. Past the last row
+// the address is not ours; a prefetch of it does nothing.
+constexpr int64_t kPage = 4096;
+
 template <int R, int M>
 static inline void put_sums(float* y, int64_t y_stride, const V (&total)[R][M]) {
   for (int m = 0; m < M; ++m) {
@@ -89,11 +93,10 @@ static void e4m3_rows(float* y, int64_t y_stride, const WeightView& w, int64_t r
     V sum[R][M];
     for (int r = 0; r < R; ++r)
       for (int m = 0; m < M; ++m) sum[r][m] = v_zero();
-    // The hardware's own prefetch stops at every page, which is one or two rows: ask for the rows after those in hand.
-    // Past the last row the address is not ours; a prefetch of it does nothing.
+    const int64_t ahead = R == 1 ? kPage : R * w.row_bytes;
     for (int r = 0; r < R; ++r) {
-      __builtin_prefetch(p[r] + c + R * w.row_bytes);
-      __builtin_prefetch(p[r] + c + R * w.row_bytes + 64);
+      __builtin_prefetch(p[r] + c + ahead);
+      __builtin_prefetch(p[r] + c + ahead + 64);
     }
     for (int64_t i = 0; i < 128; i += kLanes) {
       V a[M];
@@ -125,7 +128,7 @@ static void fp4_rows(float* y, int64_t y_stride, const WeightView& w, int64_t ro
   for (int64_t c = 0; c < w.cols; c += 32) {
     for (int r = 0; r < R; ++r) {
       V v[32 / kLanes];
-      if (c % 128 == 0) __builtin_prefetch(p[r] + c / 2 + R * w.row_bytes);
+      if (c % 128 == 0) __builtin_prefetch(p[r] + c / 2 + (R == 1 ? kPage : R * w.row_bytes));
       v_fp4(v, p[r] + c / 2);
       const V scale = v_set(e8m0(s[r][c / 32]));
       for (int m = 0; m < M; ++m) {
@@ -148,6 +151,23 @@ static inline void plain_rows(float* y, int64_t y_stride, const WeightView& w, i
   for (int r = 0; r < R; ++r)
     for (int m = 0; m < M; ++m) total[r][m] = v_zero();
   int64_t c = 0;
+  if constexpr (R == 1) {  // several sums, that do not wait for each other
+    constexpr int kSums = M == 1 ? 8 : M == 2 ? 4 : 2;
+    constexpr int64_t kStep = kSums * kLanes;
+    V sum[kSums][M];
+    for (int k = 0; k < kSums; ++k)
+      for (int m = 0; m < M; ++m) sum[k][m] = v_zero();
+    for (; c + kStep <= w.cols; c += kStep) {
+      const char* next = reinterpret_cast<const char*>(p[0] + c) + kPage;
+      for (int64_t b = 0; b < kStep * static_cast<int64_t>(sizeof(T)); b += 64) __builtin_prefetch(next + b);
+      for (int k = 0; k < kSums; ++k) {
+        const V v = load(p[0] + c + k * kLanes);
+        for (int m = 0; m < M; ++m) sum[k][m] = v_fma(v, v_load(x[m] + c + k * kLanes), sum[k][m]);
+      }
+    }
+    for (int k = 0; k < kSums; ++k)
+      for (int m = 0; m < M; ++m) total[0][m] = v_add(total[0][m], sum[k][m]);
+  }
   for (; c + kLanes <= w.cols; c += kLanes) {
     for (int r = 0; r < R; ++r) {
       const V v = load(p[r] + c);
@@ -164,18 +184,21 @@ static inline void plain_rows(float* y, int64_t y_stride, const WeightView& w, i
 }
 
 struct E4M3Rows {
+  static constexpr bool kLinear = false;
   template <int R, int M>
   static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const float* const* x) {
     e4m3_rows<R, M>(y, ys, w, row, x);
   }
 };
 struct Fp4Rows {
+  static constexpr bool kLinear = false;
   template <int R, int M>
   static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const float* const* x) {
     fp4_rows<R, M>(y, ys, w, row, x);
   }
 };
 struct Bf16Rows {
+  static constexpr bool kLinear = true;
   template <int R, int M>
   static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const float* const* x) {
     plain_rows<R, M, uint16_t>(
@@ -184,6 +207,7 @@ struct Bf16Rows {
   }
 };
 struct F32Rows {
+  static constexpr bool kLinear = true;
   template <int R, int M>
   static void run(float* y, int64_t ys, const WeightView& w, int64_t row, const float* const* x) {
     plain_rows<R, M, float>(
@@ -205,10 +229,11 @@ static void direct(float* y, int64_t y_stride, const WeightView& w, int64_t firs
                    int rows) {
   const float* in[4];
   for (int m = 0; m < rows; ++m) in[m] = static_cast<const float*>(x[m]);
-  constexpr bool wide = kLanes == 16;  // 32 registers
-  if (rows == 1) direct_rows<Rows, 4, 1>(y, y_stride, w, first, count, in);
-  if (rows == 2) direct_rows<Rows, wide ? 4 : 2, 2>(y, y_stride, w, first, count, in);
-  if (rows == 3) direct_rows<Rows, wide ? 2 : 1, 3>(y, y_stride, w, first, count, in);
+  // Weight rows side by side share the inputs that they meet; one after the other they are read faster.
+  constexpr bool wide = kLanes == 16, linear = Rows::kLinear;  // wide: 32 registers
+  if (rows == 1) direct_rows<Rows, 1, 1>(y, y_stride, w, first, count, in);
+  if (rows == 2) direct_rows<Rows, linear ? 1 : wide ? 4 : 2, 2>(y, y_stride, w, first, count, in);
+  if (rows == 3) direct_rows<Rows, linear ? 1 : wide ? 2 : 1, 3>(y, y_stride, w, first, count, in);
   if (rows == 4) direct_rows<Rows, wide ? 2 : 1, 4>(y, y_stride, w, first, count, in);
 }
 
