@@ -5,9 +5,10 @@
 #
 # WORK is a folder for the peer: llama.cpp as a PyPI source package has it, a random GGUF of four layers of Flash's
 # shapes (ratios 4, 128, 4, 128, as `dsv4 bench --layers 4` has them; 16.5 GB) and a driver; it is built when it is not
-# there (10 minutes, 40 GB of disk). Both read weights of their own format: MXFP4 experts and Q8_0 against FP4 and FP8, a BF16 head. Wants an idle machine with
-# 20 GB of memory and a release build (cmake --preset release); THREADS sets the threads of both (default: the cores).
-# The driver waits until nothing else runs and drops repetitions that something disturbed.
+# there (10 minutes, 40 GB of disk). Both read weights of their own format: MXFP4 experts and Q8_0 against FP4 and FP8,
+# a BF16 head. Wants an idle machine with 20 GB of memory and a release build (cmake --preset release); THREADS sets the
+# threads of both (default: the cores). The driver waits until nothing else runs and drops repetitions that something
+# disturbed.
 set -eu
 cd "$(dirname "$0")/../.."
 work=${1:?a folder for llama.cpp}
