@@ -1,6 +1,6 @@
 // Part of kernels_avx512bf16.cc: attention over keys in BF16, in which E4M3 times its scale and the rotated part are exact.
 // Half the room of FP32, so that a tile of keys stays in the first cache; scores take BF16 products, whose sums are
-// FP32, and values become FP32 on their way into a product with a weight.
+// FP32; values become FP32 in weigh<uint16_t>.
 
 // Even and odd elements side by side again.
 struct alignas(64) Interleave {
@@ -87,47 +87,4 @@ void scores_bf16(float* scores, int64_t stride, const void* queries, int64_t hea
       scores[h * stride + j] = score_one(q + h * wide, keys + j * wide, wide) * scale;
     }
   }
-}
-
-template <int H>
-void weigh_bf16_block(float* o, const float* factor, const float* p, int64_t stride, const uint16_t* values,
-                      int64_t count, int64_t wide) {
-  constexpr int C = 4;
-  V sum[H][C];
-  for (int h = 0; h < H; ++h)
-    for (int c = 0; c < C; ++c) sum[h][c] = v_mul(v_load(o + h * wide + c * kLanes), v_set(factor[h]));
-  for (int64_t j = 0; j < count; ++j) {
-    V v[C];
-    for (int c = 0; c < C; ++c) v[c] = v_load16(values + j * wide + c * kLanes);
-    for (int h = 0; h < H; ++h) {
-      const V a = v_set(p[h * stride + j]);
-      for (int c = 0; c < C; ++c) sum[h][c] = v_fma(a, v[c], sum[h][c]);
-    }
-  }
-  for (int h = 0; h < H; ++h)
-    for (int c = 0; c < C; ++c) v_store(o + h * wide + c * kLanes, sum[h][c]);
-}
-
-template <int H>
-void weigh_bf16_heads(float* o, const float* factor, const float* p, int64_t stride, const uint16_t* values,
-                      int64_t count, int64_t wide) {
-  int64_t c = 0;
-  for (; c + 64 <= wide; c += 64) weigh_bf16_block<H>(o + c, factor, p, stride, values + c, count, wide);
-  for (; c < wide; c += kLanes) {  // half a block is left over
-    for (int h = 0; h < H; ++h) {
-      V sum = v_mul(v_load(o + h * wide + c), v_set(factor[h]));
-      for (int64_t j = 0; j < count; ++j) sum = v_fma(v_set(p[h * stride + j]), v_load16(values + j * wide + c), sum);
-      v_store(o + h * wide + c, sum);
-    }
-  }
-}
-
-void weigh_bf16(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const void* rows,
-                int64_t count, int64_t wide) {
-  const uint16_t* values = static_cast<const uint16_t*>(rows);
-  int64_t h = 0;
-  for (; h + 4 <= heads; h += 4) {
-    weigh_bf16_heads<4>(o + h * wide, factor + h, p + h * stride, stride, values, count, wide);
-  }
-  for (; h < heads; ++h) weigh_bf16_heads<1>(o + h * wide, factor + h, p + h * stride, stride, values, count, wide);
 }

@@ -344,7 +344,6 @@ bool widen_e4m3_bf16(void* out, int64_t stride, const WeightView& w, int64_t fir
   return true;
 }
 
-// As Fp4Values::get, with the scales of eight blocks at once.
 bool widen_fp4_bf16(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
                     int64_t cols) {
   const Fp4Scaled table;
@@ -508,7 +507,7 @@ const Kernels* avx512_bf16_kernels() {
     t.unpack_kv = unpack_kv_bf16;
     t.unpack_query = unpack_query_bf16;
     t.scores = scores_bf16;
-    t.weigh = weigh_bf16;
+    t.weigh = weigh<uint16_t>;
     return t;
   }();
   return &table;

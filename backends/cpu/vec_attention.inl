@@ -101,8 +101,12 @@ static float softmax_tile(float* s, int64_t count, float* max, float* sum) {
   return factor[0];
 }
 
-template <int H, int C>
-static inline void weigh_block(float* o, const float* factor, const float* p, int64_t stride, const float* values,
+// Values are FP32, or BF16 that becomes FP32 here.
+static inline V v_value(const float* p) { return v_load(p); }
+static inline V v_value(const uint16_t* p) { return v_load16(p); }
+
+template <int H, int C, class Value>
+static inline void weigh_block(float* o, const float* factor, const float* p, int64_t stride, const Value* values,
                                int64_t count, int64_t dim) {
   V sum[H][C];
   for (int h = 0; h < H; ++h) {
@@ -111,7 +115,7 @@ static inline void weigh_block(float* o, const float* factor, const float* p, in
   }
   for (int64_t j = 0; j < count; ++j) {
     V v[C];
-    for (int c = 0; c < C; ++c) v[c] = v_load(values + j * dim + c * kLanes);
+    for (int c = 0; c < C; ++c) v[c] = v_value(values + j * dim + c * kLanes);
     for (int h = 0; h < H; ++h) {
       const V a = v_set(p[h * stride + j]);
       for (int c = 0; c < C; ++c) sum[h][c] = v_fma(a, v[c], sum[h][c]);
@@ -121,8 +125,8 @@ static inline void weigh_block(float* o, const float* factor, const float* p, in
     for (int c = 0; c < C; ++c) v_store(o + h * dim + c * kLanes, sum[h][c]);
 }
 
-template <int H>
-static inline void weigh_heads(float* o, const float* factor, const float* p, int64_t stride, const float* values,
+template <int H, class Value>
+static inline void weigh_heads(float* o, const float* factor, const float* p, int64_t stride, const Value* values,
                                int64_t count, int64_t dim) {
   constexpr int kChunk = kLanes == 16 ? 4 : 2;
   int64_t c = 0;
@@ -132,9 +136,10 @@ static inline void weigh_heads(float* o, const float* factor, const float* p, in
   for (; c < dim; c += kLanes) weigh_block<H, 1>(o + c, factor, p, stride, values + c, count, dim);
 }
 
+template <class Value>
 static void weigh(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const void* rows,
                   int64_t count, int64_t dim) {
-  const float* values = static_cast<const float*>(rows);
+  const Value* values = static_cast<const Value*>(rows);
   int64_t h = 0;
   for (; h + 4 <= heads; h += 4) weigh_heads<4>(o + h * dim, factor + h, p + h * stride, stride, values, count, dim);
   for (; h < heads; ++h) weigh_heads<1>(o + h * dim, factor + h, p + h * stride, stride, values, count, dim);

@@ -52,7 +52,7 @@ static Kernels vec_kernels(const char* isa) {
   t.unpack_index = unpack_index;
   t.scores = attend_scores;
   t.softmax_tile = softmax_tile;
-  t.weigh = weigh;
+  t.weigh = weigh<float>;
   t.index_scores = index_scores;
   t.pool = pool;
   return t;
