@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <string_view>
+#include <utility>
 
 namespace dsv4 {
 namespace {
@@ -77,6 +78,8 @@ void VerbTimes::experts(Mat y, Mat x, const Route& route, const Experts& experts
 }
 
 void VerbTimes::verb(const char* name, const Mat&, const std::function<void()>& call) {
+  // Taken first: a call that throws leaves nothing to the next one.
+  const double weight_bytes = std::exchange(weight_bytes_, 0), multiply_adds = std::exchange(multiply_adds_, 0);
   const auto start = std::chrono::steady_clock::now();
   call();
   inner().synchronize();
@@ -87,9 +90,8 @@ void VerbTimes::verb(const char* name, const Mat&, const std::function<void()>& 
   Line& line = at != lines_.end() ? *at : lines_.emplace_back(Line{name, 0, 0, 0, 0});
   ++line.calls;
   line.seconds += seconds;
-  line.weight_bytes += weight_bytes_;
-  line.multiply_adds += multiply_adds_;
-  weight_bytes_ = multiply_adds_ = 0;
+  line.weight_bytes += weight_bytes;
+  line.multiply_adds += multiply_adds;
 }
 
 }  // namespace dsv4
