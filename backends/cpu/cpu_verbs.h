@@ -109,6 +109,7 @@ class CpuBackend final : public Backend {
 
   std::string name() const override { return "cpu"; }
   std::string description() const override;
+  double matrix_peak() override;  // cpu_peak.cc
 
   std::unique_ptr<Memory> allocate(size_t bytes) override;
   Weight prepare(const HostTensor& tensor) override;

@@ -253,6 +253,18 @@ dsv4_status dsv4_model_verb_time(const dsv4_model* model, size_t index, dsv4_ver
   });
 }
 
+dsv4_status dsv4_model_matrix_peak(dsv4_model* model, double* multiply_adds_per_s, dsv4_error** error) {
+  return api::guard(error, [&] {
+    Model& m = *api::required(model, "model").engine->model;
+    double& out = api::required(multiply_adds_per_s, "multiply_adds_per_s");
+    const double peak = m.matrix_peak();
+    if (peak <= 0) {
+      fail(Status::kUnsupported, "matrix peak: backend {} has no fast matrix product to measure", m.backend().name());
+    }
+    out = peak;
+  });
+}
+
 dsv4_status dsv4_model_verb_times_clear(dsv4_model* model, dsv4_error** error) {
   return api::guard(error, [&] { measured_verbs(model).clear(); });
 }

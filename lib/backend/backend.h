@@ -217,6 +217,10 @@ class Backend {
   virtual std::string name() const = 0;         // "reference", "cpu", "cuda"
   virtual std::string description() const = 0;  // "cpu: avx512-bf16, 2 threads, oneDNN 3.2.0"
 
+  // Multiply-adds a second of the fastest matrix product that this machine's library has, in the number format that
+  // many rows are multiplied in: what prefill is measured against. Takes a fraction of a second; 0: there is no such.
+  virtual double matrix_peak() { return 0; }
+
   // --- memory
   virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
   virtual Weight prepare(const HostTensor& tensor) = 0;

@@ -18,6 +18,7 @@ class Decorator : public Backend {
 
   std::string name() const override { return inner_->name(); }
   std::string description() const override { return inner_->description(); }
+  double matrix_peak() override { return inner_->matrix_peak(); }
   std::unique_ptr<Memory> allocate(size_t bytes) override { return inner_->allocate(bytes); }
   Weight prepare(const HostTensor& tensor) override { return inner_->prepare(tensor); }
   std::unique_ptr<SequenceState> make_state(const StateShape& shape) override { return inner_->make_state(shape); }

@@ -189,6 +189,11 @@ void Model::import_state(SequenceState& state, std::span<const StatePart> parts,
   }
 }
 
+double Model::matrix_peak() {
+  std::lock_guard lock(mutex_);
+  return backend_->matrix_peak();
+}
+
 uint64_t Model::token_weight_bytes() const {
   const Config& c = config();
   uint64_t bytes = static_cast<uint64_t>(checkpoint_->get(TensorRole::kHead, -1).bytes);

@@ -50,6 +50,7 @@ class Model {
   void export_state(const SequenceState& state, std::span<const StatePart> parts, uint8_t* out);
   void import_state(SequenceState& state, std::span<const StatePart> parts, const uint8_t* in);
 
+  double matrix_peak();                 // the backend's, between steps
   uint64_t token_weight_bytes() const;  // read to decode one token without the draft head
 
  private:

@@ -49,6 +49,7 @@ struct BenchFlags {
 struct Result {
   Runs decode;   // tokens/s
   Runs prefill;  // tokens/s
+  Runs peak;     // GFLOP/s of a matrix product in caches; none where the backend has none
   Runs probe;    // GB/s
   Runs batch;    // tokens/s of --batch sessions together
   Runs alone;    // tokens/s of one that generates in the same way, in between
@@ -56,6 +57,7 @@ struct Result {
   VerbTable decode_verbs, prefill_verbs, batch_verbs;
 
   double batch_ratio() const { return batch.median() / alone.median(); }
+  double prefill_gflops() const { return 2e-9 * prefill_verbs.multiply_adds_per_s(); }  // with --by-verb, else 0
 };
 
 int32_t on_progress(void* user, uint64_t done, uint64_t total) {
@@ -140,6 +142,13 @@ void measure_batch(dsv4_model* model, const Feeder& feeder, const dsv4_model_inf
   }
 }
 
+// In between the runs of prefill, as the memory probe between those of decode.
+void measure_peak(dsv4_model* model, Result& result) {
+  double multiply_adds = 0;
+  const dsv4_status status = dsv4_model_matrix_peak(model, &multiply_adds, nullptr);
+  if (status == DSV4_OK) result.peak.values.push_back(2e-9 * multiply_adds);
+}
+
 Result measure(dsv4_model* model, const dsv4_model_info& info, const BenchFlags& flags, uint64_t depth,
                size_t threads) {
   Feeder feeder(model, depth + tokens_measured(flags), info.vocab);
@@ -162,6 +171,7 @@ Result measure(dsv4_model* model, const dsv4_model_info& info, const BenchFlags&
   if (flags.batch > 1) measure_batch(model, feeder, info, flags, result);
   feeder.feed(flags.prompt, "prefill");  // to warm up
   for (size_t run = 0; run < kPrefillRuns; ++run) {
+    measure_peak(model, result);
     const double seconds =
         watch(model, flags, result.prefill_verbs, [&] { return feeder.feed(flags.prompt, "prefill"); });
     result.prefill.values.push_back(static_cast<double>(flags.prompt) / seconds);
@@ -191,6 +201,10 @@ void print_json(const Result& result, const dsv4_model_info& info, const BenchFl
   line["isa"] = isa_of(info.backend);
   line["layers"] = info.layers;
   line["context"] = depth;
+  if (!result.peak.values.empty()) {
+    line["matrix_peak_gflops"] = result.peak.best();
+    if (flags.by_verb) line["prefill_gflops"] = result.prefill_gflops();
+  }
   if (flags.batch > 1) {
     line["batch"] = flags.batch;
     line["batch_tokens_per_s"] = result.batch.best();
@@ -225,6 +239,13 @@ void print_text(const Result& result, const dsv4_model_info& info, const BenchFl
   }
   row("prefill, " + std::to_string(kPrefillRuns) + " runs of " + std::to_string(flags.prompt), result.prefill.best(),
       result.prefill.median(), "tokens/s");
+  if (!result.peak.values.empty()) {
+    row("  matrix peak", result.peak.best(), result.peak.median(), "GFLOP/s");
+    if (flags.by_verb) {
+      std::printf("%-34s%10s%10.2f  %%, by its products with weights: %.0f GFLOP/s\n", "  of the peak", "",
+                  100 * result.prefill_gflops() / result.peak.median(), result.prefill_gflops());
+    }
+  }
   if (!flags.by_verb) return;
   result.decode_verbs.print("decode");
   if (flags.batch > 1) result.batch_verbs.print(std::to_string(flags.batch) + " sessions together");
@@ -247,7 +268,8 @@ void command_bench(const Arguments& arguments) {
                   "Decode and prefill speed, of a checkpoint or on random weights of the published shapes (about 3.4 "
                   "GB of memory per layer of flash). Prints the best and the median of several runs: tokens/s, GB/s of "
                   "the weights a token needs, and that as a percentage of what threads reading plain memory reach in "
-                  "the same minute. The JSON line holds the best. Measure on an idle machine.");
+                  "the same minute; with --by-verb also how near prefill comes to the machine's own matrix product. The "
+                  "JSON line holds the best. Measure on an idle machine.");
   options.optional("MODEL", flags.folder);
   options.text("--shape", "flash|pro", "random weights of this shape, instead of MODEL", flags.shape);
   options.integer("--layers", "N", "layers of --shape (default 0: all of them)", 0, 1000, flags.layers);

@@ -33,6 +33,12 @@ void VerbTable::add(const dsv4_model* model, double seconds) {
   }
 }
 
+double VerbTable::multiply_adds_per_s() const {
+  double multiply_adds = 0;
+  for (const Line& l : lines_) multiply_adds += l.multiply_adds;
+  return seconds_ > 0 ? multiply_adds / seconds_ : 0;
+}
+
 void VerbTable::print(const std::string& title) const {
   double steps = 1, all = 0, products = 0;
   for (const Line& l : lines_) {

@@ -21,6 +21,7 @@ class VerbTable {
 
   // Adds what was measured since the last clear_verb_times(); `seconds`: how long it took from outside, 0 if unknown.
   void add(const dsv4_model* model, double seconds);
+  double multiply_adds_per_s() const;  // with weights, of the whole time; 0 if nothing was added
   // A line for every verb, the dearest first, by step.
   void print(const std::string& title) const;
 

@@ -410,6 +410,32 @@ TEST_CASE("text: sizes first, then the text; strangers' text stays text") {
   CHECK(f.text().find("messages[0].content") != std::string::npos);
 }
 
+TEST_CASE("the matrix peak is measured, or its absence said, and nothing else changes") {
+  for (const char* backend : {"cpu", "reference"}) {
+    dsv4_model_options options = DSV4_MODEL_OPTIONS_INIT;
+    options.backend = backend;
+    options.threads = 2;
+    dsv4_model* model = nullptr;
+    REQUIRE(dsv4_model_open(kTiny, &options, &model, nullptr) == DSV4_OK);
+    double peak = -1;
+    Failure f;
+    const dsv4_status status = dsv4_model_matrix_peak(model, &peak, &f.error);
+    dsv4_model_info info{};
+    info.struct_size = sizeof info;
+    REQUIRE(dsv4_model_info_get(model, &info, nullptr) == DSV4_OK);
+    if (std::string(info.backend).find("oneDNN") != std::string::npos) {
+      CHECK(status == DSV4_OK);
+      CHECK(peak > 1e8);
+    } else {
+      CHECK(status == DSV4_E_UNSUPPORTED);
+      CHECK(peak == -1);
+      CHECK(f.text().find("matrix peak") != std::string::npos);
+    }
+    CHECK(dsv4_model_matrix_peak(model, nullptr, nullptr) == DSV4_E_INVALID_ARGUMENT);
+    dsv4_model_release(&model);
+  }
+}
+
 TEST_CASE("verbs are timed for a model that was opened for it") {
   dsv4_model_options options = DSV4_MODEL_OPTIONS_INIT;
   options.flags = DSV4_OPEN_TIME_VERBS;
