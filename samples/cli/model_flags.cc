@@ -14,6 +14,8 @@ const Options::Choices kReasoningChoices = {{"none", DSV4_REASONING_NONE},
 
 void add_machine_flags(Options& options, ModelFlags& flags) {
   options.text("--backend", "NAME", "auto, cpu or reference (default auto: the best there is)", flags.backend);
+  options.text("--isa", "LEVEL", "instruction set of the cpu backend, one that dsv4 info names (default: the best)",
+               flags.isa);
   options.integer("--threads", "N", "threads of the cpu backend (default 0: every usable core)", 0, 4096,
                   flags.threads);
 }
@@ -44,6 +46,7 @@ static void on_log(void*, int32_t level, const char* text) {
 dsv4_model_options model_options(const ModelFlags& flags) {
   dsv4_model_options options = DSV4_MODEL_OPTIONS_INIT;
   options.backend = flags.backend.c_str();
+  if (!flags.isa.empty()) options.isa = flags.isa.c_str();
   options.threads = static_cast<int32_t>(flags.threads);
   options.profile = flags.profile;
   if (flags.time_verbs) options.flags |= DSV4_OPEN_TIME_VERBS;

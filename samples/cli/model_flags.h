@@ -14,12 +14,13 @@ extern const Options::Choices kReasoningChoices;  // none, low, high, max
 struct ModelFlags {
   std::string folder;
   std::string backend = "auto";
+  std::string isa;  // "": the best
   uint64_t threads = 0;
   int32_t profile = DSV4_PROFILE_AUTO;
   bool time_verbs = false;
 };
 
-void add_machine_flags(Options& options, ModelFlags& flags);  // --backend, --threads
+void add_machine_flags(Options& options, ModelFlags& flags);  // --backend, --isa, --threads
 void add_profile_flag(Options& options, ModelFlags& flags);
 void add_think_flag(Options& options, int32_t& reasoning);
 
