@@ -142,10 +142,15 @@ inline int32_t vi_begin(int lower, int upper) {
 
 #include "backends/cpu/vec_kernels.inl"
 #include "backends/cpu/vec_index.inl"
+#include "backends/cpu/avx2_fp4.inl"
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels table = with_index_codes(vec_kernels("avx2"));
+  static const Kernels table = [] {
+    Kernels t = with_index_codes(vec_kernels("avx2"));
+    t.direct[kFormatFP4] = direct_fp4_words;
+    return t;
+  }();
   return &table;
 }
 

@@ -259,6 +259,42 @@ TEST_CASE("linear: every code of both formats is exact, subnormal ones included"
   }
 }
 
+TEST_CASE("linear: one row times FP4, whatever the sizes of the row's blocks") {
+  struct Case {
+    int64_t cols;
+    std::vector<float> deviations;  // of one block of 128 columns after the other, in turns; 0: zeros
+  };
+  const std::vector<Case> cases = {{128, {1.0f}},
+                                   {1152, {1.0f}},
+                                   {2304, {0x1p-30f, 0.0f, 1.0f, 0x1p20f}},
+                                   {2048, {0.0f}},
+                                   {1024, {1e-30f}},
+                                   {1024, {1.0f, 1e-36f}},
+                                   {1024, {1e15f, 1e-30f}},
+                                   {512, {1e18f, 1.0f}},
+                                   {1024, {0x1p-12f, 0x1p-9f}}};
+  for (const Case& c : cases) {
+    CAPTURE(c.cols);
+    CAPTURE(c.deviations.front());
+    std::vector<bf16> x;
+    for (int64_t block = 0; block < c.cols / 128; ++block) {
+      const std::vector<bf16> part = random_bf16(128, c.deviations[static_cast<size_t>(block) % c.deviations.size()]);
+      x.insert(x.end(), part.begin(), part.end());
+    }
+    const TestWeight fp4(DType::kFP4, 70, c.cols);
+    against_reference(
+        [&](Bench& b) {
+          const Mat in = b.rig.put(DType::kBF16, 1, c.cols, x.data());
+          const Weight w = ready(b, fp4);
+          const Mat out = b.rig.mat(DType::kF32, 1, 70);
+          const Product product{out, &w};
+          b.backend->linear({&product, 1}, in);
+          return floats(b, {out});
+        },
+        Exactness::kF32);
+  }
+}
+
 TEST_CASE("logits and project_out") {
   for (const int64_t rows : {1, 2, 6, 33}) {
     CAPTURE(rows);
