@@ -268,7 +268,7 @@ void command_bench(const Arguments& arguments) {
                   "Decode and prefill speed, of a checkpoint or on random weights of the published shapes (about 3.4 "
                   "GB of memory per layer of flash). Prints the best and the median of several runs: tokens/s, GB/s of "
                   "the weights a token needs, and that as a percentage of what threads reading plain memory reach in "
-                  "the same minute; with --by-verb also how near prefill comes to the machine's own matrix product. The "
+                  "the same minute; with --by-verb also how near prefill comes to the machine's matrix product. The "
                   "JSON line holds the best. Measure on an idle machine.");
   options.optional("MODEL", flags.folder);
   options.text("--shape", "flash|pro", "random weights of this shape, instead of MODEL", flags.shape);

@@ -14,7 +14,8 @@ const Options::Choices kReasoningChoices = {{"none", DSV4_REASONING_NONE},
 
 void add_machine_flags(Options& options, ModelFlags& flags) {
   options.text("--backend", "NAME", "auto, cpu or reference (default auto: the best there is)", flags.backend);
-  options.text("--isa", "LEVEL", "instruction set of the cpu backend, one that dsv4 info names (default: the best)",
+  options.text("--isa", "LEVEL",
+               "avx512-bf16, avx512, avx2 or scalar: what the cpu backend computes with (default: the best)",
                flags.isa);
   options.integer("--threads", "N", "threads of the cpu backend (default 0: every usable core)", 0, 4096,
                   flags.threads);
