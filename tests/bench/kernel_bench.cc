@@ -15,11 +15,6 @@
 #include "backends/cpu/cpu_backend.h"
 #include "lib/base/thread_pool.h"
 
-#ifdef DSV4_ONEDNN
-#include <dnnl.hpp>
-#include <omp.h>
-#endif
-
 using namespace dsv4;
 
 namespace {
@@ -117,27 +112,6 @@ Limits limits(int64_t rows) {
   return l;
 }
 
-#ifdef DSV4_ONEDNN
-// Operations per second of one thread's [rows, k] x [k, n] by oneDNN, weights packed as it likes: its peak.
-double onednn_flops(dnnl::memory::data_type type, int64_t rows, double seconds) {
-  using namespace dnnl;
-  omp_set_num_threads(1);
-  const int64_t n = 256, k = 1024;  // small enough to stay in the caches and to be over before anybody interrupts
-  const engine e(engine::kind::cpu, 0);
-  stream s(e);
-  const memory::desc a({rows, k}, type, memory::format_tag::ab), b({k, n}, type, memory::format_tag::any),
-      c({rows, n}, memory::data_type::f32, memory::format_tag::ab);
-  const matmul::primitive_desc desc(e, a, b, c);
-  memory ma(a, e), mb(desc.weights_desc(), e), mc(c, e);
-  const matmul product(desc);
-  const double t = pass_seconds(seconds, [&](int64_t) {
-    product.execute(s, {{DNNL_ARG_SRC, ma}, {DNNL_ARG_WEIGHTS, mb}, {DNNL_ARG_DST, mc}});
-    s.wait();
-  });
-  return 2.0 * static_cast<double>(rows * n * k) / t;
-}
-#endif
-
 void run(const Options& o, const uint8_t* bytes, const uint8_t* scales, const std::string& isa, int threads) {
   const std::unique_ptr<Backend> backend = make_cpu_backend({threads, isa});
   backend->reserve(limits(std::max<int64_t>(o.many, 8)));
@@ -158,6 +132,9 @@ void run(const Options& o, const uint8_t* bytes, const uint8_t* scales, const st
       std::fflush(stdout);
     }
     std::printf("  GB/s by rows\n");
+  }
+  if (const double peak = backend->matrix_peak(); peak > 0) {
+    std::printf("  oneDNN's peak: %7.0f GFLOP/s\n", 2e-9 * peak);
   }
   for (Matrix m : formats) {
     m.rows = 256 * threads;
@@ -187,11 +164,6 @@ int main(int argc, char** argv) {
   for (uint64_t& v : memory) v = random() & 0xb7b7b7b7b7b7b7b7ull;
   const std::vector<uint8_t> scales(4096 * 128, 120);
   const uint8_t* bytes = reinterpret_cast<const uint8_t*>(memory.data());
-#ifdef DSV4_ONEDNN
-  std::printf("oneDNN, 1 thread, %lld rows: BF16 %.0f GFLOP/s, FP32 %.0f GFLOP/s\n", static_cast<long long>(o.many),
-              onednn_flops(dnnl::memory::data_type::bf16, o.many, o.seconds) / 1e9,
-              onednn_flops(dnnl::memory::data_type::f32, o.many, o.seconds) / 1e9);
-#endif
   std::vector<int> teams = {1};
   if (usable_cores() > 1 && !cpu_time) teams.push_back(usable_cores());
   if (o.threads > 0) teams = {o.threads};
