@@ -2,6 +2,8 @@
 // and for the operating system (it looks at XCR0), so a level is only offered where its registers are saved.
 #include "backends/cpu/cpu_isa.h"
 
+#include <fmt/format.h>
+
 #include "backends/cpu/cpu_backend.h"
 #include "lib/base/error.h"
 
@@ -20,52 +22,36 @@ struct Candidates {
   Candidate list[4];
 };
 
-#if defined(__x86_64__)
-#define DSV4_NEEDS(feature) \
-  if (!__builtin_cpu_supports(feature)) return feature
-const char* missing_for_avx2() {
-  DSV4_NEEDS("avx2");
-  DSV4_NEEDS("fma");
+struct Feature {
+  const char* name;
+  bool here;
+};
+
+// Every level needs what the one before it needs, and a few features more.
+const char* first_missing(const Feature* features, int count) {
+  for (int i = 0; i < count; ++i) {
+    if (!features[i].here) return features[i].name;
+  }
   return nullptr;
 }
-const char* missing_for_avx512() {
-  if (const char* missing = missing_for_avx2()) return missing;
-  DSV4_NEEDS("avx512f");
-  DSV4_NEEDS("avx512bw");
-  DSV4_NEEDS("avx512vl");
-  DSV4_NEEDS("avx512dq");
-  return nullptr;
-}
-const char* missing_for_bf16() {
-  if (const char* missing = missing_for_avx512()) return missing;
-  DSV4_NEEDS("avx512bf16");
-  DSV4_NEEDS("avx512vbmi");
-  DSV4_NEEDS("avx512vnni");
-  return nullptr;
-}
-#undef DSV4_NEEDS
-#else
-const char* missing_for_avx2() { return "x86-64"; }
-const char* missing_for_avx512() { return "x86-64"; }
-const char* missing_for_bf16() { return "x86-64"; }
-#endif
 
 Candidates candidates() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+#define DSV4_FEATURE(name) {name, __builtin_cpu_supports(name) != 0}
+  const Feature features[] = {DSV4_FEATURE("avx2"),       DSV4_FEATURE("fma"),        DSV4_FEATURE("avx512f"),
+                              DSV4_FEATURE("avx512bw"),   DSV4_FEATURE("avx512vl"),   DSV4_FEATURE("avx512dq"),
+                              DSV4_FEATURE("avx512bf16"), DSV4_FEATURE("avx512vbmi"), DSV4_FEATURE("avx512vnni")};
+#undef DSV4_FEATURE
+  constexpr int kAvx2 = 2, kAvx512 = 6, kBf16 = 9;
+#else
+  const Feature features[] = {{"x86-64", false}};
+  constexpr int kAvx2 = 1, kAvx512 = 1, kBf16 = 1;
 #endif
   return {{{"scalar", &scalar_kernels(), nullptr},
-           {"avx2", avx2_kernels(), missing_for_avx2()},
-           {"avx512", avx512_kernels(), missing_for_avx512()},
-           {"avx512-bf16", avx512_bf16_kernels(), missing_for_bf16()}}};
-}
-
-std::string names_of(const Candidates& all) {
-  std::string names;
-  for (const Candidate& c : all.list) {
-    if (c.runs()) names += (names.empty() ? "" : ", ") + std::string(c.name);
-  }
-  return names;
+           {"avx2", avx2_kernels(), first_missing(features, kAvx2)},
+           {"avx512", avx512_kernels(), first_missing(features, kAvx512)},
+           {"avx512-bf16", avx512_bf16_kernels(), first_missing(features, kBf16)}}};
 }
 
 }  // namespace
@@ -78,16 +64,16 @@ const Kernels& choose_kernels(const std::string& isa) {
       if (c.runs()) best = c.kernels;
     } else if (isa == c.name) {
       if (c.missing != nullptr) {
-        fail(Status::kUnsupported, "cpu backend: {}: this machine lacks {}; it runs {}", isa, c.missing, names_of(all));
+        fail(Status::kUnsupported, "cpu backend: {}: this machine lacks {}; it runs {}", isa, c.missing, fmt::join(cpu_isa_levels(), ", "));
       }
       if (c.kernels == nullptr) {
-        fail(Status::kUnsupported, "cpu backend: {}: not in this build; it runs {}", isa, names_of(all));
+        fail(Status::kUnsupported, "cpu backend: {}: not in this build; it runs {}", isa, fmt::join(cpu_isa_levels(), ", "));
       }
       return *c.kernels;
     }
   }
   if (best == nullptr) {
-    fail(Status::kUnsupported, "cpu backend: unknown instruction set '{}'; this machine runs {}", isa, names_of(all));
+    fail(Status::kUnsupported, "cpu backend: unknown instruction set '{}'; this machine runs {}", isa, fmt::join(cpu_isa_levels(), ", "));
   }
   return *best;
 }
