@@ -11,7 +11,7 @@ struct alignas(32) WordBlock {  // 32 columns
 
 struct WordRow {
   WordBlock block[kWordCols / 32];
-  alignas(32) float unit[kWordCols / 32];  // a weight's half and kXScale are in it
+  float unit[kWordCols / 128];  // a weight's half and kXScale are in it
 };
 
 inline void store_words(int16_t (&to)[2][16], const __m256i (&v)[4]) {
@@ -27,24 +27,21 @@ inline void store_words(int16_t (&to)[2][16], const __m256i (&v)[4]) {
 }
 
 // 128 columns. False: not values that E4M3 and a scale give, or such near FP32's ends.
-inline bool find_words(WordBlock* block, float* unit, const float* x) {
+inline bool find_words(WordBlock* block, float& unit, const float* x) {
   V most = v_zero();
   for (int64_t i = 0; i < 128; i += kLanes) most = v_max(most, v_abs(v_load(x + i)));
   const float top = v_maximum(most);
   uint32_t bits;
   __builtin_memcpy(&bits, &top, 4);
-  const uint32_t exponent = bits >> 23;
-  if (top != 0.0f && (exponent < 100 || exponent > 250)) return false;
-  const uint32_t up = top == 0.0f ? 0 : (271 - exponent) << 23, down = top == 0.0f ? 0 : (exponent - 17) << 23;
-  float inverse, one;  // the largest value becomes an integer from 2^17 on
-  __builtin_memcpy(&inverse, &up, 4);
-  __builtin_memcpy(&one, &down, 4);
+  const int exponent = top == 0.0f ? 0 : static_cast<int>(bits >> 23) - 127;
+  if (exponent < -27 || exponent > 123) return false;
+  const V inverse = v_set(exponent_value(17 - exponent));  // the largest value becomes an integer from 2^17 on
+  unit = exponent_value(exponent - 17) * kUnitFP4;
   V lost = v_zero();
   for (int64_t b = 0; b < 4; ++b) {
-    unit[b] = one * kUnitFP4;
     __m256i low[4], high[4];
     for (int k = 0; k < 4; ++k) {
-      const V scaled = v_mul(v_load(x + 32 * b + 8 * k), v_set(inverse));
+      const V scaled = v_mul(v_load(x + 32 * b + 8 * k), inverse);
       const __m256i v = _mm256_cvtps_epi32(scaled);
       lost = _mm256_or_ps(lost, _mm256_cmp_ps(_mm256_cvtepi32_ps(v), scaled, _CMP_NEQ_UQ));
       high[k] = _mm256_srai_epi32(_mm256_add_epi32(v, _mm256_set1_epi32(1 << 13)), 14);
@@ -67,8 +64,7 @@ inline V word_block(V total, __m256i even, __m256i odd, const WordBlock& x, floa
 }
 
 inline float word_row(const WeightView& w, int64_t row, const WordRow& x) {
-  const __m256i table =
-      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
+  const __m256i table = _mm256_broadcastsi128_si256(fp4_doubled());
   const __m256i nibble = _mm256_set1_epi8(15);
   const uint8_t* p = w.data + row * w.row_bytes;
   const uint8_t* s = w.scale + row * w.scale_cols;
@@ -76,14 +72,14 @@ inline float word_row(const WeightView& w, int64_t row, const WordRow& x) {
   for (int64_t b = 0; b < w.cols / 32; b += 2) {
     if (b % 4 == 0) __builtin_prefetch(p + 16 * b + kPage);
     if (b % 64 == 0) __builtin_prefetch(s + b + kPage / 16);
+    const float unit = x.unit[b / 4];
     const __m256i bytes = vi_load(p + 16 * b);
     const __m256i lo = _mm256_shuffle_epi8(table, _mm256_and_si256(bytes, nibble));
     const __m256i hi = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble));
     first = word_block(first, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(lo)),
-                       _mm256_cvtepi8_epi16(_mm256_castsi256_si128(hi)), x.block[b], x.unit[b], e8m0(s[b]));
+                       _mm256_cvtepi8_epi16(_mm256_castsi256_si128(hi)), x.block[b], unit, e8m0(s[b]));
     second = word_block(second, _mm256_cvtepi8_epi16(_mm256_extracti128_si256(lo, 1)),
-                        _mm256_cvtepi8_epi16(_mm256_extracti128_si256(hi, 1)), x.block[b + 1], x.unit[b + 1],
-                        e8m0(s[b + 1]));
+                        _mm256_cvtepi8_epi16(_mm256_extracti128_si256(hi, 1)), x.block[b + 1], unit, e8m0(s[b + 1]));
   }
   return v_sum(v_add(first, second));
 }
@@ -96,7 +92,7 @@ void direct_fp4_words(float* y, int64_t y_stride, const WeightView& w, int64_t f
     WordRow row;
     const float* from = static_cast<const float*>(x[0]);
     for (int64_t c = 0; whole && c < w.cols; c += 128) {
-      whole = find_words(row.block + c / 32, row.unit + c / 32, from + c);
+      whole = find_words(row.block + c / 32, row.unit[c / 128], from + c);
     }
     for (int64_t i = 0; whole && i < count; ++i) y[i] = word_row(w, first + i, row);
   }

@@ -113,9 +113,11 @@ inline V v_e4m3(const uint8_t* p) {
   const __m256i b = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   return v_and(_mm256_castsi256_ps(_mm256_slli_epi32(b, 20)), 0x87f00000u);
 }
+// Twice the value of every code.
+inline __m128i fp4_doubled() { return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12); }
 // Twice the values, as small integers.
 inline void v_fp4(V (&v)[4], const uint8_t* p) {
-  const __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+  const __m128i table = fp4_doubled();
   const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), mask = _mm_set1_epi8(15);
   const __m128i lo = _mm_shuffle_epi8(table, _mm_and_si128(b, mask));
   const __m128i hi = _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(b, 4), mask));
