@@ -277,8 +277,8 @@ static bool widen_fp4(void* out, int64_t stride, const WeightView& w, int64_t fi
       if (!foldable(s[c / 32])) return false;
       V v[32 / kLanes];
       v_fp4(v, p + c / 2);
-      const V scale = v_set(e8m0(s[c / 32]));
-      for (int k = 0; k < 32 / kLanes; ++k) v_store(y + c + k * kLanes, v_mul(v_mul(v[k], v_set(kUnitFP4)), scale));
+      const V scale = v_set(kUnitFP4 * e8m0(s[c / 32]));  // powers of two, and normal for a scale that is foldable
+      for (int k = 0; k < 32 / kLanes; ++k) v_store(y + c + k * kLanes, v_mul(v[k], scale));
     }
     for (; c % kPad != 0; c += kLanes) v_store(y + c, v_zero());
   }
@@ -348,22 +348,33 @@ static void dot_block(float* y, int64_t y_stride, const float* w, int64_t w_stri
 constexpr int kDotRows = kLanes >= 8 ? 4 : 2;  // weight rows x input rows whose sums are registers
 constexpr int kDotInputs = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 2;
 
+// Every block of sums asks for its share of what is read next.
+struct AheadShare {
+  const uint8_t* next;
+  const uint8_t* end;
+  int64_t step;
+};
+
 template <int M>
 static void dot_inputs(float* y, int64_t y_stride, const float* w, int64_t w_stride, int64_t count,
-                       const void* const* x, int64_t col, int64_t cols, bool add) {
+                       const void* const* x, int64_t col, int64_t cols, bool add, AheadShare& ahead) {
   int64_t i = 0;
   for (; i + kDotRows <= count; i += kDotRows) {
+    const uint8_t* stop = ahead.end - ahead.next < ahead.step ? ahead.end : ahead.next + ahead.step;
+    for (; ahead.next < stop; ahead.next += 64) __builtin_prefetch(ahead.next);
     dot_block<kDotRows, M>(y + i, y_stride, w + i * w_stride, w_stride, x, col, cols, add);
   }
   for (; i < count; ++i) dot_block<1, M>(y + i, y_stride, w + i * w_stride, w_stride, x, col, cols, add);
 }
 
 static void dot_f32(float* y, int64_t y_stride, const void* weights, int64_t w_stride, int64_t count,
-                    const void* const* x, int64_t rows, int64_t col, int64_t cols, bool add, const Ahead&) {
+                    const void* const* x, int64_t rows, int64_t col, int64_t cols, bool add, const Ahead& ahead) {
   const float* w = static_cast<const float*>(weights);
+  const int64_t blocks = (count + kDotRows - 1) / kDotRows * ((rows + kDotInputs - 1) / kDotInputs);
+  AheadShare next{ahead.data, ahead.data + ahead.bytes, (ahead.bytes / blocks + 63) / 64 * 64};
   const auto step = [&](auto inputs, int64_t m) {
     constexpr int kInputs = decltype(inputs)::value;
-    dot_inputs<kInputs>(y + m * y_stride, y_stride, w, w_stride, count, x + m, col, cols, add);
+    dot_inputs<kInputs>(y + m * y_stride, y_stride, w, w_stride, count, x + m, col, cols, add, next);
   };
   int64_t m = 0;
   for (; m + kDotInputs <= rows; m += kDotInputs) step(Count<kDotInputs>{}, m);
