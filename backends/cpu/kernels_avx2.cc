@@ -150,7 +150,7 @@ inline int32_t vi_begin(int lower, int upper) {
 const Kernels* avx2_kernels() {
   static const Kernels table = [] {
     Kernels t = with_index_codes(vec_kernels("avx2"));
-    t.direct[kFormatFP4] = direct_fp4_words;
+    t.direct[kFormatFP4] = direct_fp4_digits;
     return t;
   }();
   return &table;
