@@ -114,8 +114,8 @@ inline float digit_row(const WeightView& w, int64_t row, const DigitRow& x) {
   const uint8_t* s = w.scale + row * w.scale_cols;
   V total[2] = {v_zero(), v_zero()};
   for (int64_t g = 0; g < w.cols / 128; ++g) {
-    __builtin_prefetch(p + 64 * g + kPage);
-    if (g % 16 == 0) __builtin_prefetch(s + 4 * g + kPage / 16);
+    prefetch_ahead(p + 64 * g + kPage);
+    if (g % 16 == 0) prefetch_ahead(s + 4 * g + kPage / 16);
     int32_t four;
     __builtin_memcpy(&four, s + 4 * g, 4);
     // 2^(e - 127), of e = 0 the subnormal one.

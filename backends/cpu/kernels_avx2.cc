@@ -145,12 +145,14 @@ inline int32_t vi_begin(int lower, int upper) {
 #include "backends/cpu/vec_kernels.inl"
 #include "backends/cpu/vec_index.inl"
 #include "backends/cpu/avx2_fp4.inl"
+#include "backends/cpu/avx2_e4m3.inl"
 }  // namespace
 
 const Kernels* avx2_kernels() {
   static const Kernels table = [] {
     Kernels t = with_index_codes(vec_kernels("avx2"));
     t.direct[kFormatFP4] = direct_fp4_digits;
+    t.direct[kFormatE4M3] = direct_e4m3_quads;
     return t;
   }();
   return &table;

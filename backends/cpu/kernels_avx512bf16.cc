@@ -136,9 +136,10 @@ inline __m256i load_part32(const void* p, int64_t bytes) {
   return _mm256_maskz_loadu_epi8(bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << bytes) - 1, p);
 }
 
-// The rows that come after those in hand: the hardware's own prefetch stops at every page, which is one or two rows.
-// Past the last row this names memory that is not ours; a prefetch of it does nothing.
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// What comes a page on: the hardware's own prefetch stops at every page, which is one or two rows. To the second cache:
+// the first one has few lines on their way at a time, and those are for what is read now. Past the last row this names
+// memory that is not ours; a prefetch of it does nothing.
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 // ----------------------------------------------------------------------------------------------------------- direct
 

@@ -57,9 +57,11 @@ static void pack_rows(XForm form, void* out, const uint16_t* x, int64_t cols) {
 
 // --------------------------------------------------------------------------------------------- matrix times few rows
 
-// What a row that is read end to end asks for ahead: the hardware's own prefetch stops at every page. Past the last row
-// the address is not ours; a prefetch of it does nothing.
+// What a row that is read end to end asks for ahead: the hardware's own prefetch stops at every page. To the second
+// cache: the first one has few lines on their way at a time. Past the last row the address is not ours; a prefetch of it
+// does nothing.
 constexpr int64_t kPage = 4096;
+static inline void prefetch_ahead(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 template <int R, int M>
 static inline void put_sums(float* y, int64_t y_stride, const V (&total)[R][M]) {
@@ -95,8 +97,8 @@ static void e4m3_rows(float* y, int64_t y_stride, const WeightView& w, int64_t r
       for (int m = 0; m < M; ++m) sum[r][m] = v_zero();
     const int64_t ahead = R == 1 ? kPage : R * w.row_bytes;
     for (int r = 0; r < R; ++r) {
-      __builtin_prefetch(p[r] + c + ahead);
-      __builtin_prefetch(p[r] + c + ahead + 64);
+      prefetch_ahead(p[r] + c + ahead);
+      prefetch_ahead(p[r] + c + ahead + 64);
     }
     for (int64_t i = 0; i < 128; i += kLanes) {
       V a[M];
@@ -128,7 +130,7 @@ static void fp4_rows(float* y, int64_t y_stride, const WeightView& w, int64_t ro
   for (int64_t c = 0; c < w.cols; c += 32) {
     for (int r = 0; r < R; ++r) {
       V v[32 / kLanes];
-      if (c % 128 == 0) __builtin_prefetch(p[r] + c / 2 + (R == 1 ? kPage : R * w.row_bytes));
+      if (c % 128 == 0) prefetch_ahead(p[r] + c / 2 + (R == 1 ? kPage : R * w.row_bytes));
       v_fp4(v, p[r] + c / 2);
       const V scale = v_set(e8m0(s[r][c / 32]));
       for (int m = 0; m < M; ++m) {
@@ -159,7 +161,7 @@ static inline void plain_rows(float* y, int64_t y_stride, const WeightView& w, i
       for (int m = 0; m < M; ++m) sum[k][m] = v_zero();
     for (; c + kStep <= w.cols; c += kStep) {
       const char* next = reinterpret_cast<const char*>(p[0] + c) + kPage;
-      for (int64_t b = 0; b < kStep * static_cast<int64_t>(sizeof(T)); b += 64) __builtin_prefetch(next + b);
+      for (int64_t b = 0; b < kStep * static_cast<int64_t>(sizeof(T)); b += 64) prefetch_ahead(next + b);
       for (int k = 0; k < kSums; ++k) {
         const V v = load(p[0] + c + k * kLanes);
         for (int m = 0; m < M; ++m) sum[k][m] = v_fma(v, v_load(x[m] + c + k * kLanes), sum[k][m]);
