@@ -231,9 +231,11 @@ class Backend {
   virtual void download(void* to, Mat from) = 0;      // waits for everything queued
 
   // --- a step
-  // Runs body(); a backend that can, captures it under `key` (equal keys: equal verbs and shapes) and replays it.
-  virtual void run(uint64_t key, const std::function<void()>& body) {
+  // Runs body(), whose verbs see these runs and no others; a backend that can, records it under `key` (equal keys: equal
+  // verbs and shapes) and replays it with other runs, without calling body().
+  virtual void run(uint64_t key, std::span<const Run> runs, const std::function<void()>& body) {
     (void)key;
+    (void)runs;
     body();
   }
   // Makes the step's effect on the states of its runs permanent. Without it, or where it fails, the step never happened.

@@ -26,7 +26,7 @@ class Decorator : public Backend {
   void reserve(const Limits& limits) override { inner_->reserve(limits); }
   void upload(Mat to, const void* from) override { inner_->upload(to, from); }
   void download(void* to, Mat from) override { inner_->download(to, from); }
-  void run(uint64_t, const std::function<void()>& body) override { body(); }  // every verb must come by: no replay
+  void run(uint64_t, std::span<const Run>, const std::function<void()>& body) override { body(); }  // no replay: every verb must come by
   void commit(std::span<const Run> runs) override { inner_->commit(runs); }
   void synchronize() override { inner_->synchronize(); }
 

@@ -166,7 +166,7 @@ void Model::evaluate(std::span<const Chunk> chunks) {
   Step s = make_step(chunks);
   // Equal keys mean equal verbs on equal shapes: what a backend may record once and replay.
   const uint64_t key = static_cast<uint64_t>(s.rows()) << 16 | static_cast<uint64_t>(s.runs.size());
-  backend_->run(key, [&] { forward(s); });
+  backend_->run(key, s.runs, [&] { forward(s); });
   fetch_logits(s, chunks);
   if (has_draft()) run_draft(s, chunks);
   backend_->synchronize();  // what is still under way may fail, and a step that is committed cannot be taken back
