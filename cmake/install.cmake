@@ -13,6 +13,9 @@ endif()
 # Two export sets: hosts of the shared library need none of the dependencies that the static one calls for.
 install(TARGETS dsv4 EXPORT dsv4-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS dsv4_static EXPORT dsv4-static-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET dsv4_cuda)  # found beside the library at run time; without a driver it stays closed
+  install(TARGETS dsv4_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(EXPORT dsv4-targets NAMESPACE dsv4:: DESTINATION ${package_dir})
 install(EXPORT dsv4-static-targets NAMESPACE dsv4:: DESTINATION ${package_dir})
 

@@ -15,7 +15,7 @@ foreach(target dsv4 dsv4_static)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:dsv4_options> PkgConfig::PCRE2 PkgConfig::ZSTD
-                                          Threads::Threads)
+                                          Threads::Threads ${CMAKE_DL_LIBS})
   if(NOT DSV4_WITHOUT_ONEDNN)
     target_link_libraries(${target} PRIVATE DNNL::dnnl)
   endif()

@@ -86,14 +86,16 @@ DSV4_API uint32_t dsv4_version(void);
 typedef struct dsv4_build_info {
   size_t struct_size;
   const char *version;  /* "0.1.0" */
-  const char *backends; /* compiled in, best first: "cpu reference" */
+  const char *backends; /* that can be used here, best first: "cuda cpu reference" */
   const char *onednn;   /* version, or "" without */
-  const char *cuda;     /* version, or "" without */
+  const char *cuda;     /* version of the toolkit, or "" where the cuda backend cannot be used */
   const char *isa;      /* instruction sets that the cpu backend can use here, best first: "avx512-bf16 avx512 avx2 scalar" */
   const char *compiler;
+  const char *cuda_reason; /* why the cuda backend cannot be used here: no module, driver or GPU; "" where it can */
 } dsv4_build_info;
 
-/* Fills `info`, whose struct_size the caller has set. All strings are static. */
+/* Fills `info`, whose struct_size the caller has set. All strings are static. The first call looks for a GPU, as opening a
+ * model does: with a driver that can take a second. */
 DSV4_API dsv4_status dsv4_build_info_get(dsv4_build_info *info, dsv4_error **error);
 
 /* -------------------------------------------------------------------------------------------------------- model */
@@ -109,7 +111,7 @@ enum {
 
 enum { DSV4_LOG_DEBUG = 0, DSV4_LOG_INFO = 1, DSV4_LOG_WARNING = 2, DSV4_LOG_ERROR = 3 };
 typedef void (*dsv4_log_fn)(void *user, int32_t level, const char *text);
-/* `done` of `total` tensors. Returning non-zero gives up with DSV4_E_CANCELLED. */
+/* `done` of `total`: tensors looked at; then, with a GPU, bytes moved there. Non-zero gives up with DSV4_E_CANCELLED. */
 typedef int32_t (*dsv4_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 enum {
@@ -120,7 +122,8 @@ enum {
 
 typedef struct dsv4_model_options {
   size_t struct_size;
-  const char *backend;        /* NULL or "auto", "cpu", "reference" */
+  const char *backend;        /* NULL or "auto": cuda where there is a GPU that holds the model, else cpu; "cuda", "cpu",
+                                 "reference" */
   const char *isa;            /* cpu backend: NULL for the best, or one of dsv4_build_info.isa */
   int32_t threads;            /* cpu backend: 0 for all usable cores */
   int32_t profile;            /* DSV4_PROFILE_* */
@@ -132,14 +135,20 @@ typedef struct dsv4_model_options {
   void *log_user;
   dsv4_progress_fn progress;
   void *progress_user;
+  uint64_t device_memory_limit; /* cuda backend: bytes of GPU memory for weights, sessions and working memory together;
+                                   0: no limit of ours */
+  int32_t device;               /* cuda backend: which GPU, as the CUDA runtime counts */
+  int32_t reserved0;
 } dsv4_model_options;
-#define DSV4_MODEL_OPTIONS_INIT {sizeof(dsv4_model_options), NULL, NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL}
+#define DSV4_MODEL_OPTIONS_INIT {sizeof(dsv4_model_options), NULL, NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0}
 /* Sets the first `struct_size` bytes of the caller's struct to the defaults, never more. So do all *_init below. */
 DSV4_API void dsv4_model_options_init(dsv4_model_options *options, size_t struct_size);
 
 /* Opens a checkpoint folder in the published layout. The weights are mapped, not read: this takes time in the number
- * of tensors, not in bytes, and pages come in as they are first used. The files must not change while it is open.
- * Errors: NOT_FOUND, IO, CORRUPT, UNSUPPORTED (architecture, backend), CANCELLED, OUT_OF_MEMORY_HOST. */
+ * of tensors, not in bytes, and pages come in as they are first used. The files must not change while it is open. With the
+ * cuda backend the weights are copied to the GPU, and what does not fit there is OUT_OF_MEMORY_DEVICE with the bytes that
+ * are missing ("auto" then takes the cpu and says so in the log).
+ * Errors: NOT_FOUND, IO, CORRUPT, UNSUPPORTED (architecture, backend), CANCELLED, OUT_OF_MEMORY_HOST and _DEVICE. */
 DSV4_API dsv4_status dsv4_model_open(const char *folder, const dsv4_model_options *options, dsv4_model **model,
                                      dsv4_error **error);
 
@@ -158,8 +167,10 @@ typedef struct dsv4_estimate {
   uint64_t state_bytes;           /* of one session of the given context */
   uint64_t workspace_bytes;       /* of the model's own working memory */
   uint64_t available_host_bytes;  /* free on this machine now, 0 where the system does not say */
-  int32_t fits;                   /* 1: state and workspace fit in available memory beside the mapped weights */
+  int32_t fits;                   /* 1: state and workspace fit in available memory beside the mapped weights; with the
+                                     cuda backend, all three in the GPU's */
   int32_t reserved0;
+  uint64_t available_device_bytes; /* free on the GPU that the options name, 0 for other backends */
 } dsv4_estimate;
 
 /* What opening this checkpoint and one session would take, from config.json alone. `context` 0: the model's limit. */

@@ -16,7 +16,8 @@ dsv4_status dsv4_build_info_get(dsv4_build_info* info, dsv4_error** error) {
     out.version = DSV4_TEXT(DSV4_VERSION_MAJOR) "." DSV4_TEXT(DSV4_VERSION_MINOR) "." DSV4_TEXT(DSV4_VERSION_PATCH);
     out.backends = backend_names();
     out.onednn = onednn_version();
-    out.cuda = "";
+    out.cuda = cuda_version();
+    out.cuda_reason = cuda_reason();
     out.isa = cpu_instruction_sets();
 #if defined(__clang__)
     out.compiler = "clang " __clang_version__;

@@ -50,12 +50,35 @@ OpenOptions open_options(const dsv4_model_options& o) {
   return open;
 }
 
-std::unique_ptr<Backend> open_backend(const dsv4_model_options& o) {
+BackendChoice backend_choice(const dsv4_model_options& o) {
   BackendChoice choice;
   choice.name = o.backend != nullptr ? o.backend : "";
   choice.isa = o.isa != nullptr ? o.isa : "";
   choice.threads = o.threads;
-  return make_backend(choice);
+  choice.device = o.device;
+  choice.memory_limit = o.device_memory_limit;
+  return choice;
+}
+
+struct OpenedBackend {
+  std::unique_ptr<Backend> backend;
+  bool copies = false;  // the weights: it has room for them
+};
+
+// "auto" is a GPU only if the model fits there: otherwise the cpu, and the log says why.
+OpenedBackend open_backend(const dsv4_model_options& o, uint64_t weight_bytes) {
+  BackendChoice choice = backend_choice(o);
+  OpenedBackend opened;
+  try {
+    opened.backend = make_backend(choice);
+    opened.copies = opened.backend->expect_weights(weight_bytes);
+  } catch (const Error& e) {
+    if (!choice.is_auto() || e.status() != Status::kOutOfMemoryDevice) throw;
+    if (o.log != nullptr) o.log(o.log_user, DSV4_LOG_WARNING, fmt::format("backend cpu is used: {}", e.what()).c_str());
+    choice.name = "cpu";
+    opened = {make_backend(choice), false};
+  }
+  return opened;
 }
 
 void set_profile(Engine& engine, int32_t asked) {
@@ -78,14 +101,15 @@ dsv4_model* finish_model(std::unique_ptr<Checkpoint> checkpoint, const dsv4_mode
   auto handle = std::make_unique<dsv4_model>();
   for (const std::string& note : checkpoint->notes()) handle->notes += (handle->notes.empty() ? "" : "\n") + note;
   const std::string folder = checkpoint->folder();
-  std::unique_ptr<Backend> backend = open_backend(o);
+  auto [backend, copies] = open_backend(o, checkpoint->weight_bytes());
   if ((o.flags & DSV4_OPEN_TIME_VERBS) != 0) {
     auto verbs = std::make_unique<VerbTimes>(std::move(backend));
     handle->verbs = verbs.get();
     backend = std::move(verbs);
   }
   auto engine =
-      std::make_shared<Engine>(std::make_unique<Model>(std::move(checkpoint), std::move(backend), o.max_step_rows));
+      std::make_shared<Engine>(std::make_unique<Model>(std::move(checkpoint), std::move(backend), o.max_step_rows,
+                                                       copies ? open_options(o).progress : WeightProgress{}));
   load_tokenizer(*engine, folder);
   set_profile(*engine, o.profile);
   engine->memory_limit = o.host_memory_limit;
@@ -176,10 +200,14 @@ dsv4_status dsv4_model_estimate(const char* folder, const dsv4_model_options* op
     const int64_t tokens = static_cast<int64_t>(context_or_limit(config, context));
     dsv4_estimate out{};
     out.weight_bytes = expected_weight_bytes(config);
-    out.state_bytes = open_backend(o)->state_bytes(Model::state_shape(config, tokens, o.max_step_rows, false));
+    const std::unique_ptr<Backend> backend = make_backend(backend_choice(o));
+    out.state_bytes = backend->state_bytes(Model::state_shape(config, tokens, o.max_step_rows, false));
     out.workspace_bytes = Workspace::bytes_for(config, o.max_step_rows);
     out.available_host_bytes = available_memory();
-    out.fits = out.available_host_bytes == 0 || out.state_bytes + out.workspace_bytes <= out.available_host_bytes;
+    out.available_device_bytes = backend->free_device_bytes();
+    const uint64_t own = out.state_bytes + out.workspace_bytes;
+    out.fits = out.available_device_bytes != 0 ? out.weight_bytes + own <= out.available_device_bytes
+                                               : out.available_host_bytes == 0 || own <= out.available_host_bytes;
     api::write_info(estimate, out, "estimate");
   });
 }

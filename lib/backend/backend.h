@@ -220,9 +220,19 @@ class Backend {
   // Multiply-adds a second of the fastest matrix product that this machine's library has, in the number format that
   // many rows are multiplied in: what prefill is measured against. Takes a fraction of a second; 0: there is no such.
   virtual double matrix_peak() { return 0; }
+  // Bytes a second that the device reads and writes together when it copies its own memory: what decode is measured
+  // against. 0: the backend's memory is the host's.
+  virtual double copy_peak() { return 0; }
+  virtual uint64_t free_device_bytes() const { return 0; }  // 0: likewise
 
   // --- memory
   virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
+  // How many bytes of weights there are, before the first prepare(). True: prepare() copies them, which takes time.
+  // kOutOfMemoryDevice says how many bytes are missing.
+  virtual bool expect_weights(uint64_t bytes) {
+    (void)bytes;
+    return false;
+  }
   virtual Weight prepare(const HostTensor& tensor) = 0;
   virtual std::unique_ptr<SequenceState> make_state(const StateShape& shape) = 0;
   virtual size_t state_bytes(const StateShape& shape) const = 0;  // what make_state would take

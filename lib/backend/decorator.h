@@ -19,7 +19,10 @@ class Decorator : public Backend {
   std::string name() const override { return inner_->name(); }
   std::string description() const override { return inner_->description(); }
   double matrix_peak() override { return inner_->matrix_peak(); }
+  double copy_peak() override { return inner_->copy_peak(); }
+  uint64_t free_device_bytes() const override { return inner_->free_device_bytes(); }
   std::unique_ptr<Memory> allocate(size_t bytes) override { return inner_->allocate(bytes); }
+  bool expect_weights(uint64_t bytes) override { return inner_->expect_weights(bytes); }
   Weight prepare(const HostTensor& tensor) override { return inner_->prepare(tensor); }
   std::unique_ptr<SequenceState> make_state(const StateShape& shape) override { return inner_->make_state(shape); }
   size_t state_bytes(const StateShape& shape) const override { return inner_->state_bytes(shape); }

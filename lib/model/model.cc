@@ -33,10 +33,11 @@ Limits make_limits(const Config& c, int64_t max_rows) {
 
 }  // namespace
 
-Model::Model(std::unique_ptr<Checkpoint> checkpoint, std::unique_ptr<Backend> backend, int64_t max_rows)
+Model::Model(std::unique_ptr<Checkpoint> checkpoint, std::unique_ptr<Backend> backend, int64_t max_rows,
+             const WeightProgress& progress)
     : checkpoint_(std::move(checkpoint)),
       backend_(std::move(backend)),
-      weights_(load_weights(*checkpoint_, *backend_)),
+      weights_(load_weights(*checkpoint_, *backend_, progress)),
       limits_(make_limits(config(), std::max(max_rows, kMinRows))),
       workspace_(config(), limits_.rows, *backend_) {
   backend_->reserve(limits_);
@@ -192,6 +193,11 @@ void Model::import_state(SequenceState& state, std::span<const StatePart> parts,
 double Model::matrix_peak() {
   std::lock_guard lock(mutex_);
   return backend_->matrix_peak();
+}
+
+double Model::copy_peak() {
+  std::lock_guard lock(mutex_);
+  return backend_->copy_peak();
 }
 
 uint64_t Model::token_weight_bytes() const {

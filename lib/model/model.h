@@ -29,8 +29,9 @@ struct Chunk {
 
 class Model {
  public:
-  // `max_rows`: rows of a step, all sequences together.
-  Model(std::unique_ptr<Checkpoint> checkpoint, std::unique_ptr<Backend> backend, int64_t max_rows);
+  // `max_rows`: rows of a step, all sequences together. `progress`: of handing the weights to the backend.
+  Model(std::unique_ptr<Checkpoint> checkpoint, std::unique_ptr<Backend> backend, int64_t max_rows,
+        const WeightProgress& progress = {});
 
   const Config& config() const { return checkpoint_->config(); }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
@@ -51,6 +52,7 @@ class Model {
   void import_state(SequenceState& state, std::span<const StatePart> parts, const uint8_t* in);
 
   double matrix_peak();                 // the backend's, between steps
+  double copy_peak();                   // likewise
   uint64_t token_weight_bytes() const;  // read to decode one token without the draft head
 
  private:

@@ -1,21 +1,40 @@
 #include "lib/model/weights.h"
 
+#include "lib/base/error.h"
 #include "lib/model/rotary.h"
 
 namespace dsv4 {
 namespace {
 
+// Hands tensors to the backend, and tells how far it has come.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, Backend& backend, const WeightProgress& progress)
+      : checkpoint_(checkpoint), backend_(backend), progress_(progress) {}
+
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  Weight get(TensorRole role, int64_t layer, int64_t expert) {
+    const Tensor& t = checkpoint_.get(role, layer, expert);
+    if (t.data == nullptr) return {};
+    const Weight w = backend_.prepare({t.data, t.scale, t.dtype, t.rows, t.cols});
+    done_ += t.bytes;
+    if (progress_ && !progress_(done_, checkpoint_.weight_bytes())) fail(Status::kCancelled, "opening was cancelled");
+    return w;
+  }
+
+ private:
+  const Checkpoint& checkpoint_;
+  Backend& backend_;
+  const WeightProgress& progress_;
+  uint64_t done_ = 0;
+};
+
 // Reads the tensors of one block.
 class BlockLoader {
  public:
-  BlockLoader(const Checkpoint& checkpoint, Backend& backend, int64_t layer)
-      : checkpoint_(checkpoint), config_(checkpoint.config()), backend_(backend), layer_(layer) {}
+  BlockLoader(Loader& loader, int64_t layer) : loader_(loader), config_(loader.checkpoint().config()), layer_(layer) {}
 
-  Weight get(TensorRole role, int64_t expert = 0) const {
-    const Tensor& t = checkpoint_.get(role, layer_, expert);
-    if (t.data == nullptr) return {};
-    return backend_.prepare({t.data, t.scale, t.dtype, t.rows, t.cols});
-  }
+  Weight get(TensorRole role, int64_t expert = 0) const { return loader_.get(role, layer_, expert); }
 
   HyperConnection hyper(TensorRole fn, TensorRole base, TensorRole scale, TensorRole norm) const {
     HyperConnection hc;
@@ -91,9 +110,8 @@ class BlockLoader {
     w.experts.limit = config_.swiglu_limit;
   }
 
-  const Checkpoint& checkpoint_;
+  Loader& loader_;
   const Config& config_;
-  Backend& backend_;
   int64_t layer_;
 };
 
@@ -110,21 +128,22 @@ void load_frequencies(Weights& w, const Config& config, Backend& backend) {
 
 }  // namespace
 
-std::unique_ptr<Weights> load_weights(const Checkpoint& checkpoint, Backend& backend) {
+std::unique_ptr<Weights> load_weights(const Checkpoint& checkpoint, Backend& backend, const WeightProgress& progress) {
   const Config& config = checkpoint.config();
   auto w = std::make_unique<Weights>();
   load_frequencies(*w, config, backend);
 
-  const BlockLoader model(checkpoint, backend, -1);
+  Loader loader(checkpoint, backend, progress);
+  const BlockLoader model(loader, -1);
   w->embedding = model.get(TensorRole::kEmbed);
   w->head = model.get(TensorRole::kHead);
   w->hc_head = model.hyper(TensorRole::kHcHeadFn, TensorRole::kHcHeadBase, TensorRole::kHcHeadScale, TensorRole::kNorm);
   w->layers.reserve(static_cast<size_t>(config.layers));
   for (int64_t l = 0; l < config.layers; ++l) {
-    w->layers.push_back(BlockLoader(checkpoint, backend, l).block(w->frequencies));
+    w->layers.push_back(BlockLoader(loader, l).block(w->frequencies));
   }
   if (config.mtp_layers != 0) {
-    const BlockLoader mtp(checkpoint, backend, config.layers);
+    const BlockLoader mtp(loader, config.layers);
     w->draft = std::make_unique<DraftHead>();
     w->draft->e_proj = mtp.get(TensorRole::kMtpEProj);
     w->draft->h_proj = mtp.get(TensorRole::kMtpHProj);

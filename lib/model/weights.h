@@ -2,6 +2,7 @@
 // go the options of the verb that uses it, so that forward.cc is free of configuration.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -52,6 +53,9 @@ struct Weights {
   std::unique_ptr<Memory> frequency_memory;
 };
 
-std::unique_ptr<Weights> load_weights(const Checkpoint& checkpoint, Backend& backend);
+// `done` of `total` bytes are with the backend; false: give up (Error kCancelled).
+using WeightProgress = std::function<bool(uint64_t done, uint64_t total)>;
+
+std::unique_ptr<Weights> load_weights(const Checkpoint& checkpoint, Backend& backend, const WeightProgress& progress);
 
 }  // namespace dsv4

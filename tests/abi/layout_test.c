@@ -20,7 +20,7 @@
 #define FIELD(type, field, offset, size) _Static_assert(sizeof(((type *)0)->field) > 0, "")
 #endif
 
-SIZE(dsv4_build_info, 56);
+SIZE(dsv4_build_info, 64);
 FIELD(dsv4_build_info, struct_size, 0, 8);
 FIELD(dsv4_build_info, version, 8, 8);
 FIELD(dsv4_build_info, backends, 16, 8);
@@ -28,8 +28,9 @@ FIELD(dsv4_build_info, onednn, 24, 8);
 FIELD(dsv4_build_info, cuda, 32, 8);
 FIELD(dsv4_build_info, isa, 40, 8);
 FIELD(dsv4_build_info, compiler, 48, 8);
+FIELD(dsv4_build_info, cuda_reason, 56, 8);
 
-SIZE(dsv4_model_options, 80);
+SIZE(dsv4_model_options, 96);
 FIELD(dsv4_model_options, struct_size, 0, 8);
 FIELD(dsv4_model_options, backend, 8, 8);
 FIELD(dsv4_model_options, isa, 16, 8);
@@ -42,8 +43,11 @@ FIELD(dsv4_model_options, log, 48, 8);
 FIELD(dsv4_model_options, log_user, 56, 8);
 FIELD(dsv4_model_options, progress, 64, 8);
 FIELD(dsv4_model_options, progress_user, 72, 8);
+FIELD(dsv4_model_options, device_memory_limit, 80, 8);
+FIELD(dsv4_model_options, device, 88, 4);
+FIELD(dsv4_model_options, reserved0, 92, 4);
 
-SIZE(dsv4_estimate, 48);
+SIZE(dsv4_estimate, 56);
 FIELD(dsv4_estimate, struct_size, 0, 8);
 FIELD(dsv4_estimate, weight_bytes, 8, 8);
 FIELD(dsv4_estimate, state_bytes, 16, 8);
@@ -51,6 +55,7 @@ FIELD(dsv4_estimate, workspace_bytes, 24, 8);
 FIELD(dsv4_estimate, available_host_bytes, 32, 8);
 FIELD(dsv4_estimate, fits, 40, 4);
 FIELD(dsv4_estimate, reserved0, 44, 4);
+FIELD(dsv4_estimate, available_device_bytes, 48, 8);
 
 SIZE(dsv4_model_info, 160);
 FIELD(dsv4_model_info, struct_size, 0, 8);

@@ -15,90 +15,10 @@
 #include "lib/model/model.h"
 #include "lib/session/timeline.h"
 #include "tests/support/backends_under_test.h"
+#include "tests/support/golden_agreement.h"
 #include "tests/support/golden_file.h"
 
 namespace dsv4::test {
-namespace {
-
-std::string golden_dir(const std::string& name) { return std::string(DSV4_TEST_DATA "/golden/") + name; }
-
-// A random network with FP8 activations amplifies one flipped BF16 rounding into other logits from that position on,
-// and FP32 sums in another order flip one sooner or later. How far that goes was measured with the published program's
-// own formulas in PyTorch, once with its FP32 sums on another processor than the goldens', once with exact sums
-// (CONTRIBUTING.md, "Goldens"); the bounds are the worse of the two, twice the KL and 5 % fewer equal choices.
-struct Bound {
-  const char* name;
-  double mean_kl;
-  double same_choice;
-};
-constexpr Bound kBounds[] = {
-    {"micro", 0.036, 0.89}, {"micro2", 0.040, 0.88}, {"flash", 0.145, 0.80}, {"base", 0.033, 0.84}};
-
-// What chaos does not excuse: before the first flip, agreement is to the last digits. No run may be without such
-// positions, and for each checkpoint the runs' best must have nearly all of the first fifteen.
-constexpr int64_t kEarly = 15;
-constexpr double kEarlyKl = 1e-6;
-
-struct Agreement {
-  double mean_kl = 0;
-  double max_kl = 0;
-  double same_choice = 0;
-  int64_t early_exact = 0;  // of the first kEarly positions
-};
-
-std::vector<double> log_softmax(const float* x, int64_t n) {
-  const double max = *std::max_element(x, x + n);
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += std::exp(x[i] - max);
-  std::vector<double> out(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) out[static_cast<size_t>(i)] = x[i] - max - std::log(sum);
-  return out;
-}
-
-Agreement compare(const float* got, const float* want, int64_t rows, int64_t vocab) {
-  Agreement a;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* g = got + r * vocab;
-    const float* w = want + r * vocab;
-    const std::vector<double> p = log_softmax(w, vocab), q = log_softmax(g, vocab);
-    double kl = 0;
-    for (size_t i = 0; i < p.size(); ++i) kl += std::exp(p[i]) * (p[i] - q[i]);
-    a.mean_kl += kl / static_cast<double>(rows);
-    a.max_kl = std::max(a.max_kl, kl);
-    a.early_exact += r < kEarly && kl <= kEarlyKl;
-    a.same_choice +=
-        (std::max_element(g, g + vocab) - g == std::max_element(w, w + vocab) - w) / static_cast<double>(rows);
-  }
-  return a;
-}
-
-void check_agreement(const std::string& what, const Agreement& a, const Bound* bound) {
-  std::printf("%-42s mean KL %.2e  max KL %.2e  same first choice %6.2f %%  exact %2lld of the first %lld\n",
-              what.c_str(), a.mean_kl, a.max_kl, 100 * a.same_choice, static_cast<long long>(a.early_exact),
-              static_cast<long long>(kEarly));
-  CHECK_MESSAGE(a.early_exact >= 1, what);
-  if (bound == nullptr) return;
-  CHECK_MESSAGE(a.mean_kl <= bound->mean_kl, what);
-  CHECK_MESSAGE(a.same_choice >= bound->same_choice, what);
-}
-
-struct Evaluated {
-  std::vector<float> logits;  // [T, vocab]
-  std::vector<float> draft;   // [T, vocab], row 0 unused
-};
-
-Evaluated evaluate(const std::shared_ptr<Engine>& engine, std::span<const int32_t> tokens, int64_t chunk) {
-  Evaluated out;
-  const size_t n = tokens.size() * static_cast<size_t>(engine->model->config().vocab);
-  out.logits.resize(n);
-  out.draft.resize(n);
-  Timeline timeline(engine, {static_cast<int64_t>(tokens.size()), chunk, true});
-  timeline.append(tokens);
-  timeline.evaluate({out.logits.data(), out.draft.data()}, {}, nullptr);
-  return out;
-}
-
-}  // namespace
 
 TEST_CASE("logits and draft logits agree with the published program") {
   for (const Bound& bound : kBounds) {
