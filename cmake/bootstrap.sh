@@ -82,6 +82,8 @@ fi
 if [ $with_tests = yes ]; then
   need clang have clang
   need llvm have llvm-symbolizer  # names in a sanitizer's stack
+  need abigail-tools have abidiff
+  need dpkg-dev have dpkg-shlibdeps
   # The executor that runs the cuda backend's kernels without a GPU (tests/simt); it needs the toolkit's headers as well.
   need libboost-context-dev sh -c 'ls /usr/include/boost/context/detail/fcontext.hpp'
   need libclang-rt-dev sh -c 'ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer*'

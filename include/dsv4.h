@@ -245,11 +245,14 @@ DSV4_API dsv4_status dsv4_model_verb_time(const dsv4_model *model, size_t index,
 /* Begins again at nothing. A call under way counts to what comes. */
 DSV4_API dsv4_status dsv4_model_verb_times_clear(dsv4_model *model, dsv4_error **error);
 
-/* Multiply-adds a second that a matrix product in caches reaches on this machine now, with the backend's threads and
- * its library (oneDNN) in the number format of prefill: the ceiling that the speed of prefill is measured against. Takes
- * a fraction of a second, in which no session of the model makes a step. UNSUPPORTED where the backend has no such
- * product (reference; a cpu build without oneDNN). From any thread. */
+/* Multiply-adds a second that a matrix product in caches reaches on this machine now, in the number format of prefill
+ * (cpu: with the backend's threads and oneDNN; cuda: its tensor cores from registers): the ceiling that the speed of
+ * prefill is measured against. Takes a fraction of a second, in which no session of the model makes a step. UNSUPPORTED
+ * where the backend has no such product (reference; a cpu build without oneDNN). From any thread. */
 DSV4_API dsv4_status dsv4_model_matrix_peak(dsv4_model *model, double *multiply_adds_per_s, dsv4_error **error);
+/* Bytes a second, read and written together, at which the backend's device copies its own memory now: the ceiling that the
+ * speed of decoding is measured against. UNSUPPORTED where that memory is the host's. Otherwise as above. */
+DSV4_API dsv4_status dsv4_model_copy_peak(dsv4_model *model, double *bytes_per_s, dsv4_error **error);
 
 /* --------------------------------------------------------------------------------------------------------- text */
 

@@ -1,5 +1,5 @@
 // Kernels of the mixture of experts and the choice among them (expert_kernels.h says what happens in which order).
-// blockIdx.y is an item, blockIdx.x a tile of its expert's weight rows. Rows of x are gathered by the picks of the item;
+// blockIdx.y is an item, blockIdx.x a tile of its expert's weight rows. Rows of x are gathered by the item's picks;
 // h and the outputs lie by pick.
 #include "backends/cuda/expert_kernels.h"
 

@@ -1,6 +1,6 @@
 // Kernels of the products and the choice among them (product_kernels.h says which there are). A launch covers all jobs
-// of a call: a block finds its job by the number of its first block. Streaming blocks hold 8 / slices tiles of 16 weight
-// rows, a warp each tile and slice of the columns; slices meet in shared memory, in order, so equal steps give equal bits.
+// of a call: a block finds its job by its first block. Streaming blocks have 8 / slices tiles of 16 weight
+// rows, a warp for each tile and slice of the columns; slices meet in shared memory, in order: equal steps, equal bits.
 #include "backends/cuda/product_kernels.h"
 
 #include <algorithm>

@@ -293,6 +293,16 @@ dsv4_status dsv4_model_matrix_peak(dsv4_model* model, double* multiply_adds_per_
   });
 }
 
+dsv4_status dsv4_model_copy_peak(dsv4_model* model, double* bytes_per_s, dsv4_error** error) {
+  return api::guard(error, [&] {
+    Model& m = *api::required(model, "model").engine->model;
+    double& out = api::required(bytes_per_s, "bytes_per_s");
+    const double peak = m.copy_peak();
+    if (peak <= 0) fail(Status::kUnsupported, "copy peak: backend {} has no memory of its own", m.backend().name());
+    out = peak;
+  });
+}
+
 dsv4_status dsv4_model_verb_times_clear(dsv4_model* model, dsv4_error** error) {
   return api::guard(error, [&] { measured_verbs(model).clear(); });
 }

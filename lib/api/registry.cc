@@ -1,6 +1,7 @@
 #include "lib/api/registry.h"
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,21 +14,31 @@ namespace dsv4 {
 
 namespace {
 
-// What is made once and never destroyed: a library has no destructors that run at exit.
+// Text that is made once and lies in the library's own memory: no destructor runs at exit, and a host that unloads the
+// library finds nothing left of it (tests/abi/two_copies.c).
+template <size_t kRoom>
+struct StaticText {
+  explicit StaticText(std::string_view from) {
+    const size_t length = from.copy(text, kRoom - 1);
+    text[length] = '\0';
+  }
+  char text[kRoom];
+};
+
 struct CudaModule {
-  const BackendModule* module = nullptr;
-  std::string reason, version;
+  const BackendModule* module;
+  StaticText<512> reason;
+  StaticText<16> version;
 };
 
 const CudaModule& cuda_module() {
-  static const CudaModule* const found = [] {
-    auto* m = new CudaModule;
-    m->module = open_backend_module("cuda", m->reason);
-    if (m->module != nullptr)
-      m->version = fmt::format("{}.{}", m->module->version / 1000, m->module->version % 1000 / 10);
-    return m;
+  static const CudaModule found = [] {
+    std::string reason, version;
+    const BackendModule* module = open_backend_module("cuda", reason);
+    if (module != nullptr) version = fmt::format("{}.{}", module->version / 1000, module->version % 1000 / 10);
+    return CudaModule{module, StaticText<512>(reason), StaticText<16>(version)};
   }();
-  return *found;
+  return found;
 }
 
 std::unique_ptr<Backend> make_cpu(const BackendChoice& choice) {
@@ -39,7 +50,7 @@ std::unique_ptr<Backend> make_cpu(const BackendChoice& choice) {
 
 std::unique_ptr<Backend> make_cuda(const BackendChoice& choice) {
   const CudaModule& cuda = cuda_module();
-  if (cuda.module == nullptr) fail(Status::kUnsupported, "backend \"cuda\" cannot be used here: {}", cuda.reason);
+  if (cuda.module == nullptr) fail(Status::kUnsupported, "backend \"cuda\" cannot be used here: {}", cuda.reason.text);
   return std::unique_ptr<Backend>(cuda.module->make({choice.device, choice.memory_limit}));
 }
 
@@ -57,22 +68,22 @@ std::unique_ptr<Backend> make_backend(const BackendChoice& choice) {
 }
 
 const char* backend_names() { return cuda_module().module != nullptr ? "cuda cpu reference" : "cpu reference"; }
-const char* cuda_version() { return cuda_module().version.c_str(); }
-const char* cuda_reason() { return cuda_module().reason.c_str(); }
+const char* cuda_version() { return cuda_module().version.text; }
+const char* cuda_reason() { return cuda_module().reason.text; }
 
 const char* cpu_instruction_sets() {
-  static const std::string* const names = [] {
+  static const StaticText<128> names([] {
     std::string all;
     const std::vector<std::string> levels = cpu_isa_levels();  // plain one first
     for (auto it = levels.rbegin(); it != levels.rend(); ++it) all += (all.empty() ? "" : " ") + *it;
-    return new std::string(std::move(all));
-  }();
-  return names->c_str();
+    return all;
+  }());
+  return names.text;
 }
 
 const char* onednn_version() {
-  static const std::string* const version = new std::string(cpu_onednn_version());
-  return version->c_str();
+  static const StaticText<32> version(cpu_onednn_version());
+  return version.text;
 }
 
 }  // namespace dsv4

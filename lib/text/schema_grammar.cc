@@ -1,6 +1,7 @@
 #include "lib/text/schema_grammar.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -13,8 +14,10 @@ namespace dsv4 {
 namespace {
 
 const Json& accepts_all() {
-  // A value of this file and not a static object: statics with destructors are not allowed in the library.
-  static const Json& value = *new Json(Json::boolean(true));
+  // In memory of the library's own and never destroyed: statics with destructors are not allowed here, and a host that
+  // unloads the library finds nothing left of it.
+  alignas(Json) static unsigned char room[sizeof(Json)];
+  static const Json& value = *new (room) Json(Json::boolean(true));
   return value;
 }
 
@@ -197,7 +200,8 @@ Grammar::Part SchemaGrammar::listed(const Json& schema, ValueForm form, const st
         if (!value.is_string()) parts.push_back(grammar_.text(value.dump()));
         break;
       case ValueForm::kRawString:
-        if (value.is_string()) parts.push_back(grammar_.sequence({grammar_.text(value.text()), parameters_->raw_end()}));
+        if (value.is_string())
+          parts.push_back(grammar_.sequence({grammar_.text(value.text()), parameters_->raw_end()}));
         break;
       case ValueForm::kParameters:
         fail(Status::kUnsupported, "{}: enum and const are not supported for the arguments of a function", path);
@@ -302,7 +306,8 @@ Grammar::Part SchemaGrammar::array(const Json& schema, const std::string& path) 
          Grammar::kMaxRepeat);
   }
   if (most == 0) return grammar_.text("[]");
-  const Grammar::Part item = items != nullptr ? value(*items, ValueForm::kJson, path + ".items") : json_.value(kAnyType);
+  const Grammar::Part item =
+      items != nullptr ? value(*items, ValueForm::kJson, path + ".items") : json_.value(kAnyType);
   // What follows `n` items that are there already, from the last of prefixItems backwards.
   const Grammar::Part end = grammar_.text("]");
   const Grammar::Part next = grammar_.sequence({json_.comma(), item});
@@ -383,8 +388,8 @@ Grammar::Part SchemaGrammar::members(const std::vector<ObjectField>& fields, con
   if (others != nullptr) {
     std::vector<std::string> names;
     for (const ObjectField& field : fields) names.push_back(field.name);
-    const Grammar::Part other = grammar_.sequence({json_.other_key(names), json_.colon(),
-                                                   value(*others, ValueForm::kJson, "additionalProperties")});
+    const Grammar::Part other = grammar_.sequence(
+        {json_.other_key(names), json_.colon(), value(*others, ValueForm::kJson, "additionalProperties")});
     const Grammar::Rule more = grammar_.rule();
     after = grammar_.refer(more);
     grammar_.define(more, grammar_.choice({end, grammar_.sequence({json_.comma(), other, after})}));
@@ -420,8 +425,7 @@ Grammar::Part SchemaGrammar::map(const Json& others, int64_t at_least, int64_t a
   const Grammar::Part more =
       grammar_.repeat(grammar_.sequence({json_.comma(), one}), 0, at_most < 0 ? -1 : at_most - 1);
   const Grammar::Part some = grammar_.sequence({one, more});
-  return grammar_.sequence(
-      {grammar_.text("{"), at_least == 0 ? grammar_.optional(some) : some, grammar_.text("}")});
+  return grammar_.sequence({grammar_.text("{"), at_least == 0 ? grammar_.optional(some) : some, grammar_.text("}")});
 }
 
 }  // namespace dsv4

@@ -47,12 +47,13 @@ struct BenchFlags {
 };
 
 struct Result {
-  Runs decode;   // tokens/s
-  Runs prefill;  // tokens/s
-  Runs peak;     // GFLOP/s of a matrix product in caches; none where the backend has none
-  Runs probe;    // GB/s
-  Runs batch;    // tokens/s of --batch sessions together
-  Runs alone;    // tokens/s of one that generates in the same way, in between
+  Runs decode;                // tokens/s
+  Runs prefill;               // tokens/s
+  Runs peak;                  // GFLOP/s of a matrix product in caches; none where the backend has none
+  Runs probe;                 // GB/s
+  bool device_probe = false;  // a copy of the device's memory, not reads of the host's
+  Runs batch;                 // tokens/s of --batch sessions together
+  Runs alone;                 // tokens/s of one that generates in the same way, in between
 
   VerbTable decode_verbs, prefill_verbs, batch_verbs;
 
@@ -142,6 +143,35 @@ void measure_batch(dsv4_model* model, const Feeder& feeder, const dsv4_model_inf
   }
 }
 
+// What decode is measured against: how fast the model's device copies its memory, or threads read the host's.
+class MemoryProbe {
+ public:
+  MemoryProbe(dsv4_model* model, size_t threads) : model_(model) {
+    if (device_gb_per_s() == 0) host_.emplace(kProbeBytes, threads);
+  }
+  bool on_device() const { return !host_; }
+  void run(std::vector<double>& out) {
+    if (host_) {
+      host_->run(kProbePasses, out);
+    } else {
+      out.push_back(device_gb_per_s());
+    }
+  }
+
+ private:
+  double device_gb_per_s() const {
+    double bytes_per_s = 0;
+    check([&](dsv4_error** error) {
+      const dsv4_status status = dsv4_model_copy_peak(model_, &bytes_per_s, error);
+      return status == DSV4_E_UNSUPPORTED ? DSV4_OK : status;  // the host's memory is the backend's
+    });
+    return bytes_per_s / 1e9;
+  }
+
+  dsv4_model* model_;
+  std::optional<BandwidthProbe> host_;
+};
+
 // In between the runs of prefill, as the memory probe between those of decode.
 void measure_peak(dsv4_model* model, Result& result) {
   double multiply_adds = 0;
@@ -164,9 +194,10 @@ Result measure(dsv4_model* model, const dsv4_model_info& info, const BenchFlags&
   feeder.decode(kWarmUpTokens);
   Result result;
   {
-    BandwidthProbe probe(kProbeBytes, threads);
+    MemoryProbe probe(model, threads);
+    result.device_probe = probe.on_device();
     for (size_t run = 0; run < kDecodeRuns; ++run) {
-      probe.run(kProbePasses, result.probe.values);
+      probe.run(result.probe.values);
       const double seconds = watch(model, flags, result.decode_verbs, [&] { return feeder.decode(flags.tokens); });
       result.decode.values.push_back(static_cast<double>(flags.tokens) / seconds);
     }
@@ -231,7 +262,8 @@ void print_text(const Result& result, const dsv4_model_info& info, const BenchFl
   row("decode, " + std::to_string(kDecodeRuns) + " runs of " + std::to_string(flags.tokens), result.decode.best(),
       result.decode.median(), "tokens/s");
   row("  weights read", result.decode.best() * gigabytes, result.decode.median() * gigabytes, "GB/s");
-  row("  memory read probe", result.probe.best(), result.probe.median(), "GB/s");
+  row(result.device_probe ? "  device copy probe" : "  memory read probe", result.probe.best(), result.probe.median(),
+      "GB/s");
   row("  of the probe", percent(result.decode.best(), result.probe.best()),
       percent(result.decode.median(), result.probe.median()), "%");
   if (flags.batch > 1) {
@@ -271,7 +303,8 @@ void command_bench(const Arguments& arguments) {
                   "Decode and prefill speed, of a checkpoint or on random weights of the published shapes (about 3.4 "
                   "GB of memory per layer of flash). Prints the best and the median of several runs: tokens/s, GB/s of "
                   "the weights a token needs, and that as a percentage of what threads reading plain memory reach in "
-                  "the same minute; with --by-verb also how near prefill comes to the machine's matrix product. The "
+                  "the same minute, or the GPU reaches in copying its own; with --by-verb also how near prefill comes "
+                  "to the machine's matrix product. The "
                   "JSON line holds the best. Measure on an idle machine.");
   options.optional("MODEL", flags.folder);
   options.text("--shape", "flash|pro", "random weights of this shape, instead of MODEL", flags.shape);
@@ -280,10 +313,13 @@ void command_bench(const Arguments& arguments) {
                   "tokens already in the session (default 4096); with MODEL they are really evaluated first", 0,
                   UINT32_MAX, flags.context);
   options.integer("--prompt", "N", "tokens of a prefill run (default 512)", 1, 1 << 20, flags.prompt);
+  options.integer("--step-rows", "N", "tokens of it evaluated at once, at most (default 512)", 1, 8192,
+                  model_flags.step_rows);
   options.integer("--tokens", "N", "tokens of a decode run (default 16)", 1, 1 << 20, flags.tokens);
   options.integer("--batch", "N", "also N sessions that decode together, against one (default 1: not measured)", 1, 256,
                   flags.batch);
-  options.flag("--by-verb", "also what every verb of the backend costs: time, bytes of weights, products", flags.by_verb);
+  options.flag("--by-verb", "also what every verb of the backend costs: time, bytes of weights, products",
+               flags.by_verb);
   options.flag("--json", "end with one line of JSON", flags.json);
   add_machine_flags(options, model_flags);
   if (!options.parse(arguments)) return;

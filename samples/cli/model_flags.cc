@@ -13,12 +13,13 @@ const Options::Choices kReasoningChoices = {{"none", DSV4_REASONING_NONE},
                                             {"max", DSV4_REASONING_MAX}};
 
 void add_machine_flags(Options& options, ModelFlags& flags) {
-  options.text("--backend", "NAME", "auto, cpu or reference (default auto: the best there is)", flags.backend);
+  options.text("--backend", "NAME", "auto, cuda, cpu or reference (default auto: the best there is)", flags.backend);
   options.text("--isa", "LEVEL",
                "avx512-bf16, avx512, avx2 or scalar: what the cpu backend computes with (default: the best)",
                flags.isa);
   options.integer("--threads", "N", "threads of the cpu backend (default 0: every usable core)", 0, 4096,
                   flags.threads);
+  options.integer("--device", "N", "GPU of the cuda backend (default 0)", 0, 1023, flags.device);
 }
 
 void add_profile_flag(Options& options, ModelFlags& flags) {
@@ -49,6 +50,8 @@ dsv4_model_options model_options(const ModelFlags& flags) {
   options.backend = flags.backend.c_str();
   if (!flags.isa.empty()) options.isa = flags.isa.c_str();
   options.threads = static_cast<int32_t>(flags.threads);
+  options.device = static_cast<int32_t>(flags.device);
+  options.max_step_rows = static_cast<int32_t>(flags.step_rows);
   options.profile = flags.profile;
   if (flags.time_verbs) options.flags |= DSV4_OPEN_TIME_VERBS;
   options.log = on_log;
@@ -57,7 +60,7 @@ dsv4_model_options model_options(const ModelFlags& flags) {
 
 template <class Open>
 static Model open_with_progress(const ModelFlags& flags, Open&& open) {
-  Progress progress("opening", "tensors");
+  Progress progress("opening", "done");
   dsv4_model_options options = model_options(flags);
   options.progress = on_opening;
   options.progress_user = &progress;

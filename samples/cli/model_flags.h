@@ -16,11 +16,13 @@ struct ModelFlags {
   std::string backend = "auto";
   std::string isa;  // "": the best
   uint64_t threads = 0;
+  uint64_t device = 0;
+  uint64_t step_rows = 0;  // tokens evaluated at once, at most; 0: the library's default
   int32_t profile = DSV4_PROFILE_AUTO;
   bool time_verbs = false;
 };
 
-void add_machine_flags(Options& options, ModelFlags& flags);  // --backend, --isa, --threads
+void add_machine_flags(Options& options, ModelFlags& flags);  // --backend, --isa, --threads, --device
 void add_profile_flag(Options& options, ModelFlags& flags);
 void add_think_flag(Options& options, int32_t& reasoning);
 

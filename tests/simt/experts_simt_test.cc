@@ -141,7 +141,7 @@ TEST_CASE("experts: many rows") {
   for (const DType routed : {kFP4, kFP8, kBF16}) {
     check_experts({70, 160, 96, 160, 4, 2, routed, kFP8, 4.0f}, Picks::kRandom, seed++);    // tiles of 64
     check_experts({130, 128, 128, 96, 3, 2, routed, kFP8, 4.0f}, Picks::kTwice, seed++);    // tiles of 128
-    check_experts({150, 96, 160, 96, 8, 2, routed, kBF16, 4.0f}, Picks::kFew, seed++);       // most experts have none
+    check_experts({150, 96, 160, 96, 8, 2, routed, kBF16, 4.0f}, Picks::kFew, seed++);      // most experts have none
     check_experts({100, 128, 64, 96, 20, 3, routed, kFP8, 4.0f}, Picks::kPopular, seed++);  // streaming, several items
   }
 }

@@ -77,7 +77,7 @@ cudaError_t cudaDeviceSynchronize() {
   return call("cudaDeviceSynchronize", [](Runtime& r) {
     const cudaError_t error = r.streams.forbid_recording();
     if (error != cudaSuccess) return error;
-    r.streams.drain_all();
+    dsv4::simt::drain_all(r);
     dsv4::simt::throw_late(r);
     return cudaSuccess;
   });
@@ -193,7 +193,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
   return call("cudaMemcpy", [&](Runtime& r) {
     const cudaError_t error = r.streams.forbid_recording();
     if (error != cudaSuccess) return error;
-    r.streams.drain_all();
+    dsv4::simt::drain_all(r);
     dsv4::simt::throw_late(r);
     const Copy copy{static_cast<unsigned char*>(to), bytes, static_cast<const unsigned char*>(from), bytes, bytes, 1};
     return dsv4::simt::queue_copy(r, copy, kind, nullptr);
@@ -234,7 +234,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
       stream->recording->invalid = true;
       return cudaErrorStreamCaptureUnsupported;
     }
-    r.streams.drain(stream);
+    dsv4::simt::drain(r, stream);
     dsv4::simt::throw_late(r);
     return cudaSuccess;
   });

@@ -83,6 +83,18 @@ void throw_late(Runtime& r) {
   if (r.late != nullptr) std::rethrow_exception(std::exchange(r.late, nullptr));
 }
 
+void drain(Runtime& r, cudaStream_t stream) {
+  if (stream->queue.empty()) return;
+  const MemoryAccess access(r);
+  r.streams.drain(stream);
+}
+
+void drain_all(Runtime& r) {
+  if (r.streams.idle()) return;
+  const MemoryAccess access(r);
+  r.streams.drain_all();
+}
+
 cudaError_t queue(Runtime& r, cudaStream_t handle, Work work) {
   const cudaStream_t stream = r.streams.find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
@@ -106,7 +118,7 @@ cudaError_t queue_copy(Runtime& r, const Copy& copy, cudaMemcpyKind kind, cudaSt
     return cudaErrorStreamCaptureUnsupported;
   }
   if (pageable) {
-    r.streams.drain(stream);
+    drain(r, stream);
     const MemoryAccess access(r);
     copy.run();
     return cudaSuccess;

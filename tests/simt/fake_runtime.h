@@ -46,6 +46,9 @@ extern constinit thread_local cudaError_t last_error;
 // Counts a call; what it has to answer before it does anything.
 cudaError_t begin_call(Runtime& r, std::string_view function);
 void throw_late(Runtime& r);
+// Run what is queued, with device memory open all the while.
+void drain(Runtime& r, cudaStream_t stream);
+void drain_all(Runtime& r);
 
 template <class Body>
 cudaError_t call(const char* function, Body body) {
@@ -65,7 +68,7 @@ cudaError_t release(const char* function, Body body) {
   const cudaError_t failed = begin_call(r, function);
   cudaError_t error = cudaSuccess;
   try {
-    r.streams.drain_all();
+    drain_all(r);
   } catch (...) {
     r.late = std::current_exception();
   }

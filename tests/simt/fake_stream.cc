@@ -54,6 +54,13 @@ void FakeStreams::drain_all() {
   for (const cudaStream_t stream : streams_) drain(stream);
 }
 
+bool FakeStreams::idle() const {
+  for (const cudaStream_t stream : streams_) {
+    if (!stream->queue.empty()) return false;
+  }
+  return true;
+}
+
 void FakeStreams::reach(const std::shared_ptr<Mark>& mark) {
   while (!mark->reached && streams_.count(mark->stream) > 0 && !mark->stream->queue.empty()) advance(mark->stream);
 }

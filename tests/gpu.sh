@@ -1,0 +1,87 @@
+#!/bin/sh
+# Everything of the cuda backend that needs a GPU: goldens step by step and end to end, cpu against cuda, snapshots that
+# move, compute-sanitizer, a soak, the benchmark. The machine with the GPU needs the driver and nothing else, and no network:
+#
+#   sh tests/gpu.sh pack      where the build's dependencies are: builds, and puts all that is needed into build/gpu/pack
+#   sh tests/gpu.sh run       where the GPU is, with that folder in the tree: runs it; results in build/gpu/results
+#   sh tests/gpu.sh           both, on one machine
+#
+# SOAK: seconds of the soak (60). LAYERS, PROMPT: of the benchmark (3, 2048). The first failure ends it; what was measured
+# until then is kept. RESULTS: another folder for the results.
+set -eu
+cd "$(dirname "$0")/.."
+pack=build/gpu/pack
+results=${RESULTS:-build/gpu/results}
+say() { echo "==== $*"; }
+
+pack() {
+  sh cmake/bootstrap.sh
+  cmake --preset gpu >build/configure-gpu.log 2>&1 || { cat build/configure-gpu.log >&2; exit 1; }
+  cmake --build --preset gpu
+  rm -rf $pack
+  mkdir -p $pack
+  cp build/gpu/gpu/gpu_*_test build/gpu/bin/dsv4 $pack/
+  cp -P build/gpu/lib/libdsv4.so* build/gpu/lib/libdsv4_cuda.so $pack/
+  strip --strip-unneeded $pack/gpu_*_test $pack/dsv4 $pack/*.so.*.* $pack/libdsv4_cuda.so
+  # What else they load, but for the C library and the driver.
+  for library in $(ldd $pack/dsv4 $pack/gpu_ops_test | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | sort -u); do
+    case $library in
+      *libpcre2* | *libzstd* | *libstdc++* | *libgcc_s*) cp -L "$library" $pack/ ;;
+    esac
+  done
+  say "packed: $(du -sh $pack | cut -f1) in $pack"
+}
+
+run() {
+  [ -x $pack/gpu_ops_test ] || { echo "gpu.sh: $pack is not there; run: sh tests/gpu.sh pack" >&2; exit 2; }
+  command -v nvidia-smi >/dev/null || { echo "gpu.sh: no nvidia-smi here, so no driver" >&2; exit 2; }
+  mkdir -p "$results"
+  LD_LIBRARY_PATH=$PWD/$pack${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  export LD_LIBRARY_PATH
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$results/card.txt"
+  date -u +%Y-%m-%d >>"$results/card.txt"
+
+  say "every step with its recorded input"
+  $pack/gpu_ops_test 2>&1 | tee "$results/ops.txt"
+  say "end to end"
+  $pack/gpu_golden_test 2>&1 | tee "$results/golden.txt"
+  say "models: chunks, several sequences, recorded steps, states that move, soak"
+  DSV4_SOAK=${SOAK:-60} $pack/gpu_model_test 2>&1 | tee "$results/model.txt"
+  sanitize
+  benchmark
+  say "done; results in $results"
+}
+
+# Whole models are too slow under it: the steps of one golden are what every kernel runs in.
+sanitize() {
+  if ! command -v compute-sanitizer >/dev/null; then
+    say "compute-sanitizer is not here: left out"
+    return
+  fi
+  for tool in memcheck racecheck; do
+    say "compute-sanitizer $tool"
+    DSV4_SOAK=0 compute-sanitizer --tool $tool --error-exitcode 9 --launch-timeout 0 \
+      $pack/gpu_model_test -tc='a state moves*' 2>&1 | tee "$results/$tool.txt" | tail -n 5
+    grep -q "ERROR SUMMARY: 0 errors\|RACECHECK SUMMARY: 0 hazards" "$results/$tool.txt"
+  done
+}
+
+benchmark() {
+  for batch in 8 32; do
+    say "benchmark: Flash's shapes, ${LAYERS:-3} layers, $batch sessions"
+    $pack/dsv4 bench --shape flash --layers "${LAYERS:-3}" --backend cuda --batch $batch --prompt "${PROMPT:-2048}" \
+      --step-rows "${PROMPT:-2048}" --tokens 64 --json 2>&1 | tee "$results/bench-batch-$batch.txt"
+  done
+  say "benchmark: by verb"
+  $pack/dsv4 bench --shape flash --layers "${LAYERS:-3}" --backend cuda --prompt "${PROMPT:-2048}" \
+    --step-rows "${PROMPT:-2048}" --by-verb 2>&1 | tee "$results/bench-by-verb.txt"
+}
+
+# `tee` would hide a failure.
+(set -o pipefail) 2>/dev/null && set -o pipefail
+case ${1:-} in
+  pack) pack ;;
+  run) run ;;
+  "") pack && run ;;
+  *) echo "usage: sh tests/gpu.sh [pack | run]" >&2; exit 2 ;;
+esac
