@@ -6,6 +6,10 @@ find_package(fmt REQUIRED)            # used header-only: nothing to link, nothi
 find_package(nlohmann_json REQUIRED)  # headers
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+# For the shared library: as archives they stay inside it, hidden. A host that has another version among its global
+# symbols would otherwise have that one called in place of ours (tests/abi/two_copies.c).
+find_library(DSV4_ZSTD_ARCHIVE libzstd.a HINTS ${ZSTD_LIBRARY_DIRS})
+find_library(DSV4_PCRE2_ARCHIVE libpcre2-8.a HINTS ${PCRE2_LIBRARY_DIRS})
 
 if(NOT DSV4_WITHOUT_ONEDNN)
   # cmake/bootstrap.sh puts it there where the system has none, or one older than 3.

@@ -14,14 +14,26 @@ add_library(dsv4::dsv4_static ALIAS dsv4_static)
 foreach(target dsv4 dsv4_static)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:dsv4_options> PkgConfig::PCRE2 PkgConfig::ZSTD
-                                          Threads::Threads ${CMAKE_DL_LIBS})
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:dsv4_options> Threads::Threads ${CMAKE_DL_LIBS})
   if(NOT DSV4_WITHOUT_ONEDNN)
     target_link_libraries(${target} PRIVATE DNNL::dnnl)
   endif()
 endforeach()
 
+target_link_libraries(dsv4_static PRIVATE PkgConfig::PCRE2 PkgConfig::ZSTD)
+foreach(library PCRE2 ZSTD)
+  if(DSV4_${library}_ARCHIVE)
+    target_link_libraries(dsv4 PRIVATE ${DSV4_${library}_ARCHIVE})
+    target_include_directories(dsv4 PRIVATE ${${library}_INCLUDE_DIRS})
+  else()
+    target_link_libraries(dsv4 PRIVATE PkgConfig::${library})
+  endif()
+endforeach()
+
 set_target_properties(dsv4_static PROPERTIES OUTPUT_NAME dsv4)
+if(DSV4_ABI_DEBUG_INFO)  # the tests link the static library some sixty times
+  add_custom_command(TARGET dsv4_static POST_BUILD COMMAND ${CMAKE_OBJCOPY} --strip-debug $<TARGET_FILE:dsv4_static>)
+endif()
 # SOVERSION and the node of dsv4.map move together. INSTALL_RPATH: oneDNN lies in a folder of ours beside the library
 # (install.cmake), where it meets no other version of it.
 set_target_properties(dsv4 PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0 INSTALL_RPATH "$ORIGIN/dsv4"

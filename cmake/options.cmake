@@ -30,6 +30,11 @@ if(sanitize)
   set(CMAKE_C_LINK_EXECUTABLE ${CMAKE_CXX_LINK_EXECUTABLE})
 endif()
 
+# tests/abi/surface_test.sh reads the interface from the debug information of lib/api.
+if(DSV4_TESTS AND NOT DSV4_SANITIZE AND CMAKE_BUILD_TYPE MATCHES "^Rel" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(DSV4_ABI_DEBUG_INFO ON)
+endif()
+
 # dsv4_folder(name source...): object library dsv4_<name>. Its objects go into the shared and the static library.
 function(dsv4_folder name)
   add_library(dsv4_${name} OBJECT ${ARGN})
