@@ -82,6 +82,10 @@ fi
 if [ $with_tests = yes ]; then
   need clang have clang
   need llvm have llvm-symbolizer  # names in a sanitizer's stack
+  # Bindings.
+  need golang-go sh -c 'command -v go && command -v gofmt'
+  need mono-devel have mono
+  need mono-mcs have mcs
   need abigail-tools have abidiff
   need dpkg-dev have dpkg-shlibdeps
   # The executor that runs the cuda backend's kernels without a GPU (tests/simt); it needs the toolkit's headers as well.

@@ -1,8 +1,8 @@
 // Tensor cores under nvcc: BF16 products of a warp with FP32 sums, and the loads that arrange their operands.
 // (The executor's half: tests/simt/simt_mma.h, from the same layout.) With g = lane / 4 and t = lane % 4, PTX m16n8k16:
-//   A [16, 16]: a0 = (g, 2t..), a1 = (g + 8, 2t..), a2 = (g, 2t + 8..), a3 = (g + 8, 2t + 8..)   each two neighbours of a row
-//   B [16, 8]:  b0 = (2t.., g), b1 = (2t + 8.., g)                                               each two neighbours of a column
-//   D [16, 8]:  d0, d1 = (g, 2t), (g, 2t + 1); d2, d3 = (g + 8, 2t), (g + 8, 2t + 1)
+//   A [16, 16]: a0 = (g, 2t..), a1 = (g + 8, 2t..), a2 = (g, 2t + 8..), a3 = (g + 8, 2t + 8..)   each two neighbours of
+//   a row B [16, 8]:  b0 = (2t.., g), b1 = (2t + 8.., g)                                               each two
+//   neighbours of a column D [16, 8]:  d0, d1 = (g, 2t), (g, 2t + 1); d2, d3 = (g + 8, 2t), (g + 8, 2t + 1)
 #pragma once
 
 #include <cuda_runtime.h>

@@ -54,11 +54,11 @@ const char* name(WarpOp op) {
 
 // Each bit of a mask is a lane.
 struct Warp {
-  uint32_t ready = 0;       // can go on, or has not begun
+  uint32_t ready = 0;  // can go on, or has not begun
   uint32_t begun = 0;
   uint32_t exited = 0;
-  uint32_t in_block = 0;    // waits at the block's barrier
-  uint32_t in_warp = 0;     // has come to the warp's present operation
+  uint32_t in_block = 0;  // waits at the block's barrier
+  uint32_t in_warp = 0;   // has come to the warp's present operation
   WarpOp op = WarpOp::kNone;
   Site site;                // of the first to come to it
   unsigned operations = 0;  // completed; even and odd ones use an exchange each, so that slow lanes can still read
@@ -293,7 +293,8 @@ std::string Executor::name_fault(uintptr_t address) const {
   }
   const std::string name = address_names == nullptr ? "" : address_names(address);
   // The processor names no address where a vector is not aligned.
-  return "bad address " + hexadecimal(address) + (name.empty() ? address == 0 ? ", or a misaligned one" : "" : ", " + name);
+  return "bad address " + hexadecimal(address) +
+         (name.empty() ? address == 0 ? ", or a misaligned one" : "" : ", " + name);
 }
 
 void Executor::raise(const std::string& what) {

@@ -1,8 +1,8 @@
 // The executor behind tests/simt: runs kernels compiled as C++ on the calling thread, one block after another, a
 // block's threads as fibers. A thread runs until it has to wait for others: at a barrier for its block, at a warp-wide
-// operation for its warp. What a kernel may not do ends the launch with a SimtError that names kernel, block, thread and
-// place: threads that wait for each other in vain or at different places, shared memory out of bounds, read before it
-// was written, or touched by two threads without a barrier in between.
+// operation for its warp. What a kernel may not do ends the launch with a SimtError that names kernel, block, thread
+// and place: threads that wait for each other in vain or at different places, shared memory out of bounds, read before
+// it was written, or touched by two threads without a barrier in between.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ struct Index {
 };
 
 struct Launch {
-  const void* kernel = nullptr;         // its address: errors name it by the program's symbols
+  const void* kernel = nullptr;           // its address: errors name it by the program's symbols
   void (*thread)(const void*) = nullptr;  // runs the kernel once, with the arguments in `arguments`
   const void* arguments = nullptr;
   Index grid;
@@ -73,7 +73,8 @@ extern constinit thread_local Index grid_dim;
 // __syncthreads.
 void wait_for_block(const Site& site);
 
-// Warp-wide operations. Each lane lays down its operand, the last to come combines all of them, and each takes its result.
+// Warp-wide operations. Each lane lays down its operand, the last to come combines all of them, and each takes its
+// result.
 enum class WarpOp : uint8_t { kNone, kSync, kShuffle, kVote, kReduce, kMma, kLoadMatrix };
 
 struct alignas(64) Exchange {

@@ -183,8 +183,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
                               cudaMemcpyKind kind, cudaStream_t stream) {
   return call("cudaMemcpy2DAsync", [&](Runtime& r) {
-    const Copy copy{static_cast<unsigned char*>(to),         to_pitch, static_cast<const unsigned char*>(from),
-                    from_pitch, width, rows};
+    const Copy copy{
+        static_cast<unsigned char*>(to), to_pitch, static_cast<const unsigned char*>(from), from_pitch, width, rows};
     return dsv4::simt::queue_copy(r, copy, kind, stream);
   });
 }
@@ -221,9 +221,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  return release("cudaStreamDestroy", [&](Runtime& r) {
-    return r.streams.destroy(stream) ? cudaSuccess : cudaErrorInvalidResourceHandle;
-  });
+  return release("cudaStreamDestroy",
+                 [&](Runtime& r) { return r.streams.destroy(stream) ? cudaSuccess : cudaErrorInvalidResourceHandle; });
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
@@ -343,7 +342,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* 
   return call("cudaStreamIsCapturing", [&](Runtime& r) {
     const cudaStream_t stream = r.streams.find(handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
-    *status = stream->recording == nullptr   ? cudaStreamCaptureStatusNone
+    *status = stream->recording == nullptr ? cudaStreamCaptureStatusNone
               : stream->recording->invalid ? cudaStreamCaptureStatusInvalidated
                                            : cudaStreamCaptureStatusActive;
     return cudaSuccess;

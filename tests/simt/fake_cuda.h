@@ -1,6 +1,6 @@
-// A CUDA runtime without a device: the functions of cuda_runtime_api.h that backends/cuda calls, over host memory and the
-// executor; and what tests do to it. What the host may not do answers the error of the real runtime; what a kernel may
-// not do is a SimtError, thrown out of the call that runs it.
+// A CUDA runtime without a device: the functions of cuda_runtime_api.h that backends/cuda calls, over host memory and
+// the executor; and what tests do to it. What the host may not do answers the error of the real runtime; what a kernel
+// may not do is a SimtError, thrown out of the call that runs it.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -29,7 +29,8 @@ struct FakeDevice {
 };
 FakeDevice& fake_device();
 
-// The n-th call from now (1: the next), of that function or of any, answers the error; with `forever`, all after it, too.
+// The n-th call from now (1: the next), of that function or of any, answers the error; with `forever`, all after it,
+// too.
 void fail_call(int64_t n, cudaError_t error, std::string_view function = {}, bool forever = false);
 // From now on every call answers the error, as on a device that has been lost.
 void lose_device(cudaError_t error);

@@ -81,8 +81,10 @@ TEST_CASE("copies know where memory lies and how long it is") {
   Scene s;
   int pageable[32];
   CHECK(cudaMemcpyAsync(s.device, pageable, Scene::kBytes, cudaMemcpyDeviceToHost, s.stream) == cudaErrorInvalidValue);
-  CHECK(cudaMemcpyAsync(s.device, s.host, Scene::kBytes + 1, cudaMemcpyHostToDevice, s.stream) == cudaErrorInvalidValue);
-  CHECK(cudaMemcpyAsync(s.device + 1, s.host, Scene::kBytes, cudaMemcpyHostToDevice, s.stream) == cudaErrorInvalidValue);
+  CHECK(cudaMemcpyAsync(s.device, s.host, Scene::kBytes + 1, cudaMemcpyHostToDevice, s.stream) ==
+        cudaErrorInvalidValue);
+  CHECK(cudaMemcpyAsync(s.device + 1, s.host, Scene::kBytes, cudaMemcpyHostToDevice, s.stream) ==
+        cudaErrorInvalidValue);
   CHECK(cudaMemcpyAsync(s.device, s.host, 0, cudaMemcpyHostToDevice, s.stream) == cudaSuccess);
   REQUIRE(s.clear() == cudaSuccess);
   for (int i = 0; i < 32; ++i) pageable[i] = i;
@@ -247,7 +249,8 @@ TEST_CASE("a kernel's error that shows late is thrown where the host waits") {
 
 DSV4_KERNEL(32) copy_first(const int* from, int* to) { to[0] = from[0]; }
 
-// Reads device memory as a host must not: a kernel's trap shows it, since to the executor both are memory of the process.
+// Reads device memory as a host must not: a kernel's trap shows it, since to the executor both are memory of the
+// process.
 std::string host_reads(const int* p) {
   int value = 0;
   simt::Launch host;

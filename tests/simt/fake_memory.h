@@ -1,6 +1,6 @@
-// Memory of the fake runtime. Device memory is host memory that keeps to itself: each block ends at a page that must not be
-// touched and begins behind another one, is full of NaNs when it is new, and is unmapped when it is freed; a strict device
-// cannot be touched at all but by kernels and copies. Page-locked memory is known by its address.
+// Memory of the fake runtime. Device memory is host memory that keeps to itself: each block ends at a page that must
+// not be touched and begins behind another one, is full of NaNs when it is new, and is unmapped when it is freed; a
+// strict device cannot be touched at all but by kernels and copies. Page-locked memory is known by its address.
 #pragma once
 
 #include <cstddef>

@@ -246,4 +246,3 @@ cudaError_t launch_kernel(KernelLaunch kernel, int64_t x, int64_t y, int64_t z, 
 }
 
 }  // namespace dsv4::simt
-

@@ -70,7 +70,8 @@ cudaError_t FakeStreams::forbid_recording() {
   for (const cudaStream_t stream : streams_) {
     const auto& recording = stream->recording;
     if (recording == nullptr || recording->mode == cudaStreamCaptureModeRelaxed) continue;
-    if (recording->mode == cudaStreamCaptureModeThreadLocal && recording->thread != std::this_thread::get_id()) continue;
+    if (recording->mode == cudaStreamCaptureModeThreadLocal && recording->thread != std::this_thread::get_id())
+      continue;
     recording->invalid = true;
     result = cudaErrorStreamCaptureUnsupported;
   }

@@ -73,7 +73,7 @@ class FakeStreams {
   // Runs what is queued. The first exception of a piece of work drops the rest of its stream.
   void drain(cudaStream_t stream);
   void drain_all();
-  bool idle() const;  // nothing is queued anywhere
+  bool idle() const;                  // nothing is queued anywhere
   void advance(cudaStream_t stream);  // one piece of work
   void reach(const std::shared_ptr<Mark>& mark);
 

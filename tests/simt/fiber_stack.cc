@@ -31,8 +31,6 @@ FiberStack::~FiberStack() {
 FiberStack::FiberStack(FiberStack&& other) noexcept
     : base_(std::exchange(other.base_, nullptr)), top_(other.top_), size_(other.size_) {}
 
-bool FiberStack::guards(uintptr_t address) const {
-  return address - reinterpret_cast<uintptr_t>(base_) < kGuard;
-}
+bool FiberStack::guards(uintptr_t address) const { return address - reinterpret_cast<uintptr_t>(base_) < kGuard; }
 
 }  // namespace dsv4::simt

@@ -1,6 +1,6 @@
-// A block's shared memory with what is known of it: for each byte whether it was written, for each word of four bytes who
-// touched it last and when. Time is a count of the block's synchronisations; an access happened before another one if
-// the same thread did both, or their warp met in between, or their block did. Of the halves of a word only the last
+// A block's shared memory with what is known of it: for each byte whether it was written, for each word of four bytes
+// who touched it last and when. Time is a count of the block's synchronisations; an access happened before another one
+// if the same thread did both, or their warp met in between, or their block did. Of the halves of a word only the last
 // touched is known: a race can be missed, but what is reported is one.
 #pragma once
 
@@ -17,7 +17,8 @@ struct Touch {
   static constexpr int kFlagShift = 14;
   static constexpr int kTimeShift = 15;
   static constexpr uint32_t kThread = (1u << kBytesShift) - 1;
-  static constexpr uint32_t kFlag = 1u << kFlagShift;  // of a write: atomic; of a read: threads of other warps read, too
+  static constexpr uint32_t kFlag =
+      1u << kFlagShift;  // of a write: atomic; of a read: threads of other warps read, too
   static constexpr uint32_t kLastTime = (1u << (32 - kTimeShift)) - 1;
 };
 

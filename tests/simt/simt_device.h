@@ -45,7 +45,8 @@ void launch(void (*kernel)(Params...), Grid grid, int threads, int64_t shared_by
     std::apply(static_cast<const Call*>(call)->kernel, static_cast<const Call*>(call)->values);
   };
   const auto call = std::make_shared<Call>(Call{kernel, {static_cast<Params>(args)...}});
-  simt::KernelLaunch launch{{reinterpret_cast<const void*>(kernel), thread, call.get(), {}, threads, shared_bytes}, call};
+  simt::KernelLaunch launch{{reinterpret_cast<const void*>(kernel), thread, call.get(), {}, threads, shared_bytes},
+                            call};
   check(simt::launch_kernel(launch, grid.x, grid.y, grid.z, stream), "launching a kernel");
 }
 

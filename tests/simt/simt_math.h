@@ -20,7 +20,8 @@ inline unsigned __brev(unsigned x) {
   for (int i = 0; i < 32; ++i) r |= ((x >> i) & 1u) << (31 - i);
   return r;
 }
-// Byte i of the result is byte s_i % 8 of b:a, s_i the i-th hexadecimal digit of `select`; with bit 3 its sign, eight times.
+// Byte i of the result is byte s_i % 8 of b:a, s_i the i-th hexadecimal digit of `select`; with bit 3 its sign, eight
+// times.
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned select) {
   const uint64_t both = (uint64_t{b} << 32) | a;
   unsigned r = 0;

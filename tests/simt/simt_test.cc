@@ -286,7 +286,8 @@ DSV4_KERNEL(kThreads) write_behind(int at) {
 TEST_CASE("shared memory out of a view's bounds, though it is the block's") {
   CHECK(error_of(write_behind, 32, shared_total<int>(8) * 2, 7) == "");
   const std::string message = error_of(write_behind, 32, shared_total<int>(8) * 2, 8);
-  CHECK_SAYS(message, "write_behind(int), block (0, 0, 0), thread 0: shared memory out of bounds: elements [8, 9) of a");
+  CHECK_SAYS(message,
+             "write_behind(int), block (0, 0, 0), thread 0: shared memory out of bounds: elements [8, 9) of a");
   CHECK_SAYS(error_of(write_behind, 32, shared_total<int>(8) * 2, -1), "elements [-1, 0)");
 }
 
@@ -310,7 +311,8 @@ DSV4_KERNEL(kThreads) read_unwritten(float* out) {
 
 TEST_CASE("shared memory that nobody wrote") {
   float out;
-  CHECK_SAYS(error_of(read_unwritten, 32, 32, &out), "read before it was written: byte 6 of 32, in a read of 4 bytes at 4");
+  CHECK_SAYS(error_of(read_unwritten, 32, 32, &out),
+             "read before it was written: byte 6 of 32, in a read of 4 bytes at 4");
 }
 
 DSV4_KERNEL(32) miss_a_wait(const uint32_t* in, uint32_t* out, bool waits) {
@@ -334,7 +336,16 @@ TEST_CASE("an asynchronous copy that is not waited for") {
   CHECK_SAYS(error_of(miss_a_wait, 32, 16, in + 1, &out, true), "misaligned");
 }
 
-enum class Race { kNone, kReadAfterWrite, kWriteAfterRead, kWriteAfterWrite, kLanes, kLanesInOrder, kSameValue, kHalves };
+enum class Race {
+  kNone,
+  kReadAfterWrite,
+  kWriteAfterRead,
+  kWriteAfterWrite,
+  kLanes,
+  kLanesInOrder,
+  kSameValue,
+  kHalves
+};
 
 DSV4_KERNEL(kThreads) race(Race kind, int* out) {
   SharedMemory shared;

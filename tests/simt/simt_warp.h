@@ -68,7 +68,8 @@ inline float sum_of_warp(float v, const Site& site = Site::current()) {
   return reduce_of_warp(v, site, [](float a, float b) { return a + b; });
 }
 inline int sum_of_warp(int v, const Site& site = Site::current()) {
-  return reduce_of_warp(v, site, [](int a, int b) { return static_cast<int>(static_cast<unsigned>(a) + static_cast<unsigned>(b)); });
+  return reduce_of_warp(
+      v, site, [](int a, int b) { return static_cast<int>(static_cast<unsigned>(a) + static_cast<unsigned>(b)); });
 }
 inline float max_of_warp(float v, const Site& site = Site::current()) {
   return reduce_of_warp(v, site, [](float a, float b) { return std::fmax(a, b); });

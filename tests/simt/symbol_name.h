@@ -1,4 +1,5 @@
-// The name of the function at an address, from the program's own symbol table, which also has those of internal linkage.
+// The name of the function at an address, from the program's own symbol table, which also has those of internal
+// linkage.
 #pragma once
 
 #include <cstdint>
