@@ -7,8 +7,10 @@
 
 #include <doctest/doctest.h>
 
+#include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/reference/reference_backend.h"
+#include "lib/backend/check.h"
 #include "tests/gpu/cuda_sequences.h"
 #include "tests/support/golden_agreement.h"
 #include "tests/support/golden_file.h"
@@ -35,6 +37,27 @@ TEST_CASE("micro: logits and draft logits agree with the published program") {
   }
   CHECK(best >= kEarly - 2);
   CHECK(best_draft >= kEarly - 2);
+}
+
+// A verb of a model with the inputs that it had there, against the cpu backend: sums come in another order, no more.
+TEST_CASE("every verb of whole models agrees with the cpu backend's") {
+  for (const std::string name : {"micro", "micro2"}) {
+    const std::vector<int32_t> tokens = golden_tokens(name, 200);
+    const auto report = std::make_shared<CheckReport>();
+    const auto model = open_golden(name, std::make_unique<Check>(make_cuda_backend({}), make_cpu_backend({}), report));
+    Sequences s(*model, 2);
+    s.step({{0, {tokens.begin(), tokens.begin() + 128}}});
+    s.step({{0, {tokens.begin() + 128, tokens.begin() + 140}}, {1, {tokens.begin() + 5, tokens.begin() + 14}}});
+    for (size_t i = 0; i < 4; ++i) s.step({{1, {tokens[i + 20]}}, {0, {tokens[i + 140]}}});
+    const std::vector<CheckReport::Line> lines = report->lines();
+    MESSAGE(name << "\n" << check_table(lines));
+    CHECK(lines.size() > 20);
+    for (const CheckReport::Line& line : lines) {
+      CAPTURE(line.verb);
+      CAPTURE(line.output);
+      CHECK(static_cast<double>(line.beyond) <= 0.002 * static_cast<double>(line.elements));
+    }
+  }
 }
 
 TEST_CASE("a recorded step gives the bits of a plain one, whatever sequences and positions it is replayed with") {
