@@ -83,6 +83,8 @@ if [ $with_tests = yes ]; then
   need clang have clang
   need llvm have llvm-symbolizer  # names in a sanitizer's stack
   # Bindings.
+  need cargo have cargo
+  need rustc have rustc
   need golang-go sh -c 'command -v go && command -v gofmt'
   need mono-devel have mono
   need mono-mcs have mcs

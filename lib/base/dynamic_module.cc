@@ -10,7 +10,7 @@
 namespace dsv4 {
 namespace {
 
-std::string folder_of(const std::string& path) {
+std::string containing_folder(const std::string& path) {
   const size_t end = path.find_last_of("/\\");
   return end == std::string::npos ? "" : path.substr(0, end);
 }
@@ -25,7 +25,7 @@ std::string own_library_folder() {
   const DWORD flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
   if (!GetModuleHandleExA(flags, reinterpret_cast<LPCSTR>(&own_library_folder), &module)) return "";
   const DWORD length = GetModuleFileNameA(module, path, sizeof(path));
-  return length == 0 || length == sizeof(path) ? "" : folder_of(std::string(path, length));
+  return length == 0 || length == sizeof(path) ? "" : containing_folder(std::string(path, length));
 }
 
 void* open_module(const std::string& path, std::string& reason) {
@@ -43,7 +43,7 @@ void* find_symbol(void* module, const char* name) {
 std::string own_library_folder() {
   Dl_info info = {};
   if (dladdr(reinterpret_cast<void*>(&own_library_folder), &info) == 0 || info.dli_fname == nullptr) return "";
-  const std::string folder = folder_of(info.dli_fname);
+  const std::string folder = containing_folder(info.dli_fname);
   return folder.empty() ? "." : folder;
 }
 

@@ -1,8 +1,9 @@
-/* One conversation script for every language: conversation.expected is what this program prints, and what the program of
- * each binding has to print, byte for byte. CONVERSATION.md describes the steps.
+/* One conversation script for every language: conversation.expected is what this program prints, and what the program
+ * of each binding has to print, byte for byte. CONVERSATION.md describes the steps.
+ *
  *   conversation samples/models/tiny
  *
- * Everything is greedy, or drawn from logits that the program itself has written: the ids are the same on every machine. */
+ * Everything is greedy, or drawn from logits that the program itself has written: the ids are the same everywhere. */
 #include <dsv4.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,13 +22,13 @@ static const char kTools[] =
     " \"required\": [\"city\"]}}}]}";
 
 /* The script ends at the first call that goes wrong. */
-static void must(dsv4_status status, dsv4_error *error) {
+static void must(dsv4_status status, dsv4_error* error) {
   if (status == DSV4_OK) return;
   fprintf(stderr, "conversation: %s: %s\n", dsv4_status_name(status), dsv4_error_message(error));
   exit(1);
 }
 
-static void must_be(const char *what, int true_or_not) {
+static void must_be(const char* what, int true_or_not) {
   if (true_or_not) return;
   fprintf(stderr, "conversation: expected %s\n", what);
   exit(1);
@@ -35,16 +36,16 @@ static void must_be(const char *what, int true_or_not) {
 
 /* ------------------------------------------------------------------------------------------------ what is printed */
 
-static void print_ids(const char *name, const int32_t *ids, size_t count) {
+static void print_ids(const char* name, const int32_t* ids, size_t count) {
   printf("%s:", name);
   for (size_t i = 0; i < count; ++i) printf(" %d", (int)ids[i]);
   putchar('\n');
 }
 
-static void print_timeline(const char *name, dsv4_session *session) {
+static void print_timeline(const char* name, dsv4_session* session) {
   int32_t ids[kMostTokens];
   size_t count = 0;
-  dsv4_error *error = NULL;
+  dsv4_error* error = NULL;
   must(dsv4_session_tokens(session, ids, kMostTokens, &count, &error), error);
   must_be("a timeline of at most 1024 tokens", count <= kMostTokens);
   print_ids(name, ids, count);
@@ -54,17 +55,17 @@ static void print_timeline(const char *name, dsv4_session *session) {
 
 /* What a turn is asked to do, and what is kept of its events. */
 typedef struct Turn {
-  size_t answer_at;      /* at this TOKEN event, counted from 1; 0: never */
-  int32_t answer;        /* the callback answers this */
-  dsv4_session *cancel;  /* NULL, or what dsv4_session_cancel is called with then */
+  size_t answer_at;     /* at this TOKEN event, counted from 1; 0: never */
+  int32_t answer;       /* the callback answers this */
+  dsv4_session* cancel; /* NULL, or what dsv4_session_cancel is called with then */
   int32_t ids[kMostTokens];
   size_t count;
-  int32_t reason;        /* of DONE */
+  int32_t reason; /* of DONE */
   char call_id[kTextSize], call_name[kTextSize], call_arguments[kTextSize];
 } Turn;
 
-static int32_t on_event(void *user, const dsv4_event *event) {
-  Turn *turn = user;
+static int32_t on_event(void* user, const dsv4_event* event) {
+  Turn* turn = user;
   if (event->type == DSV4_EVENT_DONE) {
     turn->reason = event->reason;
   } else if (event->type == DSV4_EVENT_TOOL_CALL) {
@@ -81,17 +82,17 @@ static int32_t on_event(void *user, const dsv4_event *event) {
   return DSV4_CONTINUE;
 }
 
-static dsv4_session *new_session(dsv4_model *model) {
+static dsv4_session* new_session(dsv4_model* model) {
   dsv4_session_options options = DSV4_SESSION_OPTIONS_INIT;
-  dsv4_session *session = NULL;
-  dsv4_error *error = NULL;
+  dsv4_session* session = NULL;
+  dsv4_error* error = NULL;
   options.context = kContext;
   must(dsv4_session_create(model, &options, &session, &error), error);
   return session;
 }
 
-static void say(dsv4_session *session, const char *text) {
-  dsv4_error *error = NULL;
+static void say(dsv4_session* session, const char* text) {
+  dsv4_error* error = NULL;
   must(dsv4_session_append_message(session, DSV4_ROLE_USER, text, DSV4_NUL_TERMINATED, &error), error);
 }
 
@@ -105,13 +106,13 @@ static dsv4_generate_options greedy(void) {
   return options;
 }
 
-static void generate(dsv4_session *session, const dsv4_generate_options *options, Turn *turn) {
-  dsv4_error *error = NULL;
+static void generate(dsv4_session* session, const dsv4_generate_options* options, Turn* turn) {
+  dsv4_error* error = NULL;
   must(dsv4_session_generate(session, options, on_event, turn, NULL, &error), error);
 }
 
 /* A whole turn: question, answer, and the timeline after it. */
-static void ask(const char *name, dsv4_session *session, const char *text) {
+static void ask(const char* name, dsv4_session* session, const char* text) {
   const dsv4_generate_options options = greedy();
   Turn turn = {0};
   say(session, text);
@@ -122,12 +123,12 @@ static void ask(const char *name, dsv4_session *session, const char *text) {
 
 /* ------------------------------------------------------------------------------------------------------ the steps */
 
-static void step_text(dsv4_model *model) {
+static void step_text(dsv4_model* model) {
   int32_t ids[kMostTokens];
   size_t count = 0;
-  dsv4_conversation *conversation = NULL;
+  dsv4_conversation* conversation = NULL;
   dsv4_render_options options = DSV4_RENDER_OPTIONS_INIT;
-  dsv4_error *error = NULL;
+  dsv4_error* error = NULL;
   must(dsv4_tokenize(model, "Hello, w\xc3\xb6rld!", DSV4_NUL_TERMINATED, 0, ids, kMostTokens, &count, &error), error);
   print_ids("tokenize", ids, count);
   must(dsv4_conversation_create(&conversation, &error), error);
@@ -139,15 +140,15 @@ static void step_text(dsv4_model *model) {
   dsv4_conversation_release(&conversation);
 }
 
-static void step_chat(dsv4_model *model) {
-  dsv4_session *session = new_session(model);
+static void step_chat(dsv4_model* model) {
+  dsv4_session* session = new_session(model);
   ask("chat-1", session, "My name is Emma.");
   ask("chat-2", session, "What is my name?");
   dsv4_session_release(&session);
 }
 
-static void step_think(dsv4_model *model) {
-  dsv4_session *session = new_session(model);
+static void step_think(dsv4_model* model) {
+  dsv4_session* session = new_session(model);
   dsv4_generate_options options = greedy();
   Turn turn = {0};
   options.reasoning = DSV4_REASONING_HIGH;
@@ -157,11 +158,11 @@ static void step_think(dsv4_model *model) {
   dsv4_session_release(&session);
 }
 
-static void step_tools(dsv4_model *model) {
-  dsv4_session *session = new_session(model);
-  dsv4_conversation *conversation = NULL;
+static void step_tools(dsv4_model* model) {
+  dsv4_session* session = new_session(model);
+  dsv4_conversation* conversation = NULL;
   const dsv4_generate_options options = greedy();
-  dsv4_error *error = NULL;
+  dsv4_error* error = NULL;
   Turn call = {0}, answer = {0};
   must(dsv4_conversation_from_json(kTools, DSV4_NUL_TERMINATED, &conversation, &error), error);
   must(dsv4_session_set_conversation(session, conversation, &error), error);
@@ -182,15 +183,15 @@ static void step_tools(dsv4_model *model) {
 }
 
 typedef struct Bytes {
-  unsigned char *data;
+  unsigned char* data;
   size_t size, capacity, read;
 } Bytes;
 
-static int32_t write_bytes(void *user, const void *data, size_t size) {
-  Bytes *bytes = user;
+static int32_t write_bytes(void* user, const void* data, size_t size) {
+  Bytes* bytes = user;
   if (bytes->size + size > bytes->capacity) {
     const size_t capacity = 2 * (bytes->size + size);
-    unsigned char *grown = realloc(bytes->data, capacity);
+    unsigned char* grown = realloc(bytes->data, capacity);
     if (grown == NULL) return 1;
     bytes->data = grown;
     bytes->capacity = capacity;
@@ -200,8 +201,8 @@ static int32_t write_bytes(void *user, const void *data, size_t size) {
   return 0;
 }
 
-static int64_t read_bytes(void *user, void *data, size_t size) {
-  Bytes *bytes = user;
+static int64_t read_bytes(void* user, void* data, size_t size) {
+  Bytes* bytes = user;
   const size_t left = bytes->size - bytes->read;
   const size_t taken = size < left ? size : left;
   if (taken != 0) memcpy(data, bytes->data + bytes->read, taken);
@@ -209,9 +210,9 @@ static int64_t read_bytes(void *user, void *data, size_t size) {
   return (int64_t)taken;
 }
 
-static void step_snapshot(dsv4_model *model) {
+static void step_snapshot(dsv4_model* model) {
   dsv4_session *saved = new_session(model), *restored = new_session(model);
-  dsv4_error *error = NULL;
+  dsv4_error* error = NULL;
   Bytes bytes = {0};
   ask("saved", saved, "I live in Oslo.");
   must(dsv4_session_save(saved, write_bytes, &bytes, NULL, &error), error);
@@ -224,9 +225,9 @@ static void step_snapshot(dsv4_model *model) {
   dsv4_session_release(&saved);
 }
 
-static void step_fork(dsv4_model *model) {
+static void step_fork(dsv4_model* model) {
   dsv4_session *trunk = new_session(model), *branch = NULL;
-  dsv4_error *error = NULL;
+  dsv4_error* error = NULL;
   ask("trunk", trunk, "I have a cat called Luna.");
   must(dsv4_session_fork(trunk, &branch, &error), error);
   ask("fork-a", trunk, "What is my cat called?");
@@ -236,8 +237,8 @@ static void step_fork(dsv4_model *model) {
 }
 
 /* Four ways to end a turn at its third token, and what the session does after each. */
-static void step_cancel(dsv4_model *model) {
-  dsv4_session *session = new_session(model);
+static void step_cancel(dsv4_model* model) {
+  dsv4_session* session = new_session(model);
   dsv4_generate_options options = greedy(), resume = greedy();
   Turn stop = {3, DSV4_STOP, NULL, {0}, 0, 0, "", "", ""}, stopped = {0};
   Turn pause = {3, DSV4_PAUSE, NULL, {0}, 0, 0, "", "", ""}, paused = {0};
@@ -274,35 +275,34 @@ static void step_cancel(dsv4_model *model) {
   dsv4_session_release(&session);
 }
 
-static void step_poll(dsv4_model *model) {
-  dsv4_session *session = new_session(model);
+static void step_poll(dsv4_model* model) {
+  dsv4_session* session = new_session(model);
   const dsv4_generate_options options = greedy();
-  dsv4_error *error = NULL;
+  dsv4_error* error = NULL;
   Turn turn = {0};
   say(session, "Hello!");
   must(dsv4_session_start(session, &options, &error), error);
   must_be("a busy session", dsv4_session_clear(session, NULL) == DSV4_E_BUSY);
-  while (turn.reason == DSV4_DONE_NONE)
-    must(dsv4_session_poll(session, on_event, &turn, 4, 1000, NULL, &error), error);
+  while (turn.reason == DSV4_DONE_NONE) must(dsv4_session_poll(session, on_event, &turn, 4, 1000, NULL, &error), error);
   must_be("a turn that the model ends", turn.reason == DSV4_DONE_STOP);
   print_timeline("poll", session);
   dsv4_session_release(&session);
 }
 
 /* All tokens equal, so that only the seed decides. */
-static int32_t flat_logits(void *user, float *logits, size_t vocab) {
+static int32_t flat_logits(void* user, float* logits, size_t vocab) {
   (void)user;
   for (size_t i = 0; i < vocab; ++i) logits[i] = i >= 300 && i < 364 ? 1.0F : -100.0F;
   return 0;
 }
 
-static void step_sample(dsv4_model *model) {
+static void step_sample(dsv4_model* model) {
   static const char prompt[] = "Hello";
-  dsv4_session *session = new_session(model);
+  dsv4_session* session = new_session(model);
   dsv4_generate_options options = DSV4_GENERATE_OPTIONS_INIT;
   int32_t ids[8];
   size_t count = 0;
-  dsv4_error *error = NULL;
+  dsv4_error* error = NULL;
   Turn first = {0}, again = {0}, other = {0};
   options.temperature = 0.7;
   options.top_p = 0.95;
@@ -325,10 +325,10 @@ static void step_sample(dsv4_model *model) {
   dsv4_session_release(&session);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   dsv4_model_options options = DSV4_MODEL_OPTIONS_INIT;
-  dsv4_model *model = NULL;
-  dsv4_error *error = NULL;
+  dsv4_model* model = NULL;
+  dsv4_error* error = NULL;
   if (argc < 2 || argc > 3) {
     fprintf(stderr, "usage: %s CHECKPOINT_FOLDER [INSTRUCTION_SET]\n", argv[0]);
     return 2;

@@ -230,7 +230,8 @@ std::set<std::string> source_files() {
     if (!fs::exists(root / top)) continue;
     for (auto it = fs::recursive_directory_iterator(root / top); it != fs::recursive_directory_iterator(); ++it) {
       const std::string path = fs::relative(it->path(), root).generic_string();
-      if (it->is_directory() && (path == "tests/data" || path.ends_with("/build") || path.ends_with("__pycache__"))) {
+      if (it->is_directory() && (path == "tests/data" || path.ends_with("/build") || path.ends_with("/target") ||
+                                 path.ends_with("__pycache__"))) {
         it.disable_recursion_pending();
       } else if (it->is_regular_file() && kSourceEndings.contains(it->path().extension().string())) {
         files.insert(path);
