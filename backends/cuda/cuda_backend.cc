@@ -31,7 +31,8 @@ void widen(Limits& l, const Limits& by) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(const CudaOptions& options) : gpu_(options.device), staging_(gpu_), weights_(gpu_) {
+CudaBackend::CudaBackend(const CudaOptions& options)
+    : gpu_(options.device), staging_(gpu_), weights_(gpu_), dense_(gpu_, options.dense_library) {
   gpu_.set_limit(static_cast<size_t>(options.memory_limit));
 }
 
@@ -71,6 +72,7 @@ void CudaBackend::reserve(const Limits& limits) {
   experts_.reserve(gpu_, limits_);
   attention_.reserve(gpu_, limits_);
   step_.reserve(gpu_, limits_);
+  dense_.reserve(limits_);  // last: it does without where no memory is left
 }
 
 void CudaBackend::upload(Mat to, const void* from) {

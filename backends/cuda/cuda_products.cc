@@ -40,13 +40,19 @@ void CudaBackend::linear(std::span<const Product> products, Mat x) {
   ProductJob jobs[kMaxJobs];
   for (size_t done = 0; done < products.size();) {
     const size_t count = std::min(products.size() - done, size_t{kMaxJobs});
+    size_t own = 0;  // jobs for our own kernels
     for (size_t i = 0; i < count; ++i) {
       const Product& p = products[done + i];
-      jobs[i] = p.weight->quantised() ? job_for(p.out, *p.weight, quantised, stride)
-                                      : job_for(p.out, *p.weight, x.row<bf16>(0), x.stride);
-      jobs[i].paired = p.weight->quantised();
+      ProductJob job = p.weight->quantised() ? job_for(p.out, *p.weight, quantised, stride)
+                                             : job_for(p.out, *p.weight, x.row<bf16>(0), x.stride);
+      job.paired = p.weight->quantised();
+      if (dense_.refusal(job, x.rows).empty()) {
+        dense_.multiply(job, x.rows);
+      } else {
+        jobs[own++] = job;
+      }
     }
-    multiply(gpu_, {jobs, count}, x.rows);
+    if (own > 0) multiply(gpu_, {jobs, own}, x.rows);
     done += count;
   }
 }

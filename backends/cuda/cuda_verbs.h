@@ -10,6 +10,7 @@
 #include "backends/cuda/cuda_graphs.h"
 #include "backends/cuda/cuda_memory.h"
 #include "backends/cuda/cuda_state.h"
+#include "backends/cuda/dense_library.h"
 #include "backends/cuda/expert_kernels.h"
 #include "backends/cuda/gpu.h"
 #include "backends/cuda/product_kernels.h"
@@ -73,6 +74,7 @@ class CudaBackend final : public Backend {
   Limits limits_;             // the largest that reserve() was told
   RowScratch rows_;           // row_kernels.h: partial sums of the hyper-connections, scores of the gate
   ProductScratch products_;   // product_kernels.h: quantised inputs, partial sums
+  DenseLibrary dense_;        // dense_library.h: cuBLASLt, for products of many rows
   ExpertScratch experts_;     // expert_kernels.h: work lists, h of the picked
   AttentionScratch attention_;  // attention_kernels.h: index scores, partial sums of attend
   StepTable step_;            // cuda_state.h: the runs of the step, on the device

@@ -2,8 +2,9 @@
 // Quantised weights see x quantised, which quantise_rows() writes once per call as BF16 code * scale (exact), in
 // "paired" order: the eight values of a group lie as 0 4 1 5 2 6 3 7, because codes four apart are what one shift of a
 // word of FP4 codes brings to the upper ends of its halves. A sum over columns does not care in which order both sides
-// lie. Kernels, best first: streaming (up to 64 rows; the weight passes once, through registers, K split over the warps
-// of a block), tiles (more rows; the weight is widened in shared memory), plain (F32 weights and every shape there is).
+// lie. Candidates, best first: cuBLASLt (hundreds of rows, where there is one: dense_library.h); streaming (up to 64
+// rows; the weight passes once, through registers, K split over the warps of a block), tiles (more rows; the weight is
+// widened in shared memory), plain (F32 weights and every shape there is).
 #pragma once
 
 #include <cstdint>
