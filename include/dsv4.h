@@ -89,7 +89,7 @@ typedef struct dsv4_build_info {
   const char *backends; /* that can be used here, best first: "cuda cpu reference" */
   const char *onednn;   /* version, or "" without */
   const char *cuda;     /* version of the toolkit, or "" where the cuda backend cannot be used */
-  const char *isa;      /* instruction sets that the cpu backend can use here, best first: "avx512-bf16 avx512 avx2 scalar" */
+  const char *isa;      /* instruction sets that the cpu backend can use here, best first: "amx avx512-bf16 avx512 avx2 scalar" */
   const char *compiler;
   const char *cuda_reason; /* why the cuda backend cannot be used here: no module, driver or GPU; "" where it can */
 } dsv4_build_info;

@@ -60,6 +60,11 @@ CpuBackend::CpuBackend(const CpuOptions& options)
     if (thread != 0) FloatMode::set_default();
   });
   if (std::string_view(k_.isa) == scalar_kernels().isa) return;  // the plain level is plain throughout
+  if (k_.dot_blocked != nullptr) {  // faster than oneDNN from the first rows on
+    row_chunk_ = kBlockedRows;
+    sums_stride_ = kBlockedUnit;
+    return;
+  }
   onednn_ = std::make_unique<OnednnMatmul>(pool_.size(), k_.bf16_tiles);
   if (!onednn_->ready()) onednn_.reset();
 }
@@ -108,6 +113,9 @@ void CpuBackend::reserve(const Limits& limits) {
   for (int form = 0; form < kXForms; ++form) {
     packed_[form].grow(l.rows * (widest + std::max<int64_t>(l.heads, 1) * 2 * kPad) * (form == kXF32 ? 4 : k_.x_bytes));
     if (onednn_ != nullptr && form != kXF32) blocked_[form].grow(packed_[form].bytes());
+    if (k_.dot_blocked != nullptr && form != kXF32 && l.rows > 0) {
+      blocked_[form].grow(packed_[form].bytes() / l.rows * (l.rows + kBlockRows));
+    }
     pointers_[form].grow(l.rows * std::max<int64_t>(l.heads, 1) * static_cast<int64_t>(sizeof(void*)));
   }
   mixes_.grow(l.rows * std::max(l.streams * (l.streams + 2), l.experts) * 4);
@@ -123,14 +131,17 @@ void CpuBackend::reserve(const Limits& limits) {
   hidden_.grow(picks * hidden_stride_ * 2);
   hidden_packed_.grow(picks * hidden_stride_ * 4);
   if (onednn_ != nullptr) pick_blocked_.grow(picks * std::max(hidden_stride_, padded(l.hidden)) * k_.x_bytes);
+  if (k_.dot_blocked != nullptr) {
+    pick_blocked_.grow((picks + (l.experts + 1) * kBlockRows) * std::max(hidden_stride_, padded(l.hidden)) * 2);
+  }
   outputs_.grow(picks * l.hidden * 2);
 
   const int64_t head = padded_head(std::max(l.head_dim, l.index_dim));
   const int64_t index_heads = (l.index_heads + 15) / 16 * 16;
   entries_ = std::max(entries_, l.context / 4);
   for (ThreadScratch& t : threads_) {
-    t.tile.grow(kTileRows * kTileCols * 4);
-    for (Block& s : t.sums) s.grow(kRowChunk * kTileRows * 4);
+    t.tile.grow(std::max(kTileRows * kTileCols * 4, k_.dot_blocked != nullptr ? kBlockedScratch : 0));
+    for (Block& s : t.sums) s.grow(row_chunk_ * sums_stride_ * 4);
     if (onednn_ != nullptr) t.turned.grow(kTileRows * kRowChunk * 4);
     t.row.grow(4 * head * 4);
     t.query.grow(std::max(kHeadBlock * head, (l.index_dim + 1) * index_heads) * 4);

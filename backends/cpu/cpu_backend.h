@@ -18,7 +18,7 @@ struct CpuOptions {
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options);
 
 // Instruction-set levels that this build has and this machine can run, plain one first: "scalar", "avx2", "avx512",
-// "avx512-bf16".
+// "avx512-bf16", "amx".
 std::vector<std::string> cpu_isa_levels();
 
 // Version of the oneDNN in use ("3.2.0"), "" in a build without it.

@@ -72,7 +72,11 @@ void CpuBackend::route(const Route& out, Mat x, Mat tokens, const Gate& gate) {
   check(x.rows * experts * 4, mixes_, "routing scores");
   const Mat scores{mixes_.as<void>(), DType::kF32, x.rows, experts, experts};
   const Format format = format_of(gate.weight);
-  const Task task{view_of(gate.weight), format, 0, experts, pack(form_for(format, false), x), x.rows, scores};
+  const XForm form = form_for(format, false);
+  const void* const* packed = pack(form, x);
+  const uint8_t* blocked = nullptr;  // oneDNN is no faster here: few weight rows
+  if (k_.dot_blocked != nullptr) blocked = block_rows(form, blocked_[form], 0, packed, x.rows, x.cols);
+  const Task task{view_of(gate.weight), format, 0, experts, packed, x.rows, scores, blocked};
   run_tasks({&task, 1});
   const bool normalise = gate.normalise && gate.scoring != Scoring::kSoftmax;
   each_row(x.rows, experts * 16, [&](int64_t r, int) {
@@ -131,7 +135,7 @@ void CpuBackend::group_rows(const Route& route, int64_t rows, const Experts& exp
 
 // With several input rows the weight rows of a tile are fetched while those before are multiplied: the more of them, the
 // fewer are the first.
-int64_t CpuBackend::tile_height(const Group& group) const { return group.count > 2 ? kTileRows : kUnitRows; }
+int64_t CpuBackend::tile_height(const Group& group) const { return group.count > 2 ? sums_stride_ : kUnitRows; }
 
 // oneDNN wants an expert's input rows at even distances. Their copies lie where packed h will, which comes later.
 void CpuBackend::gather_inputs(Group& group, XForm form, int64_t cols) {
@@ -154,41 +158,50 @@ void CpuBackend::gather_inputs(Group& group, XForm form, int64_t cols) {
 
 void CpuBackend::block_group(Group& group, const void* const* x, int64_t cols) {
   const int64_t wide = (cols + kPad - 1) / kPad * kPad;
-  group.blocked = block_rows(pick_blocked_, group.first * wide * k_.x_bytes, x + group.first, group.count, cols);
+  group.blocked = block_onednn(pick_blocked_, group.first * wide * k_.x_bytes, x + group.first, group.count, cols);
+}
+
+// The rows of a tile that a kernel reads first.
+Ahead CpuBackend::ahead_of(const Weight& w, int64_t tile, const Group& group) {
+  const WeightView view = view_of(w);
+  const int64_t rows = std::min<int64_t>(w.rows - tile, group.blocked != nullptr ? 32 : 8);
+  return {view.data + tile * view.row_bytes, rows * view.row_bytes};
 }
 
 // Some rows of w1 and w3, from `tile` on, with all the expert's picks, to the same columns of h.
-void CpuBackend::expert_hidden(int64_t tile, const Group& group, float limit, ThreadScratch& scratch) {
+void CpuBackend::expert_hidden(int64_t tile, const Group& group, float limit, Ahead then, ThreadScratch& scratch) {
   const Expert& e = *group.expert;
   const int64_t count = std::min(tile_height(group), e.w1.rows - tile);
   float* g = scratch.sums[0].as<float>();
   float* u = scratch.sums[1].as<float>();
-  for (int64_t done = 0; done < group.count; done += kRowChunk) {
-    const int64_t pick = group.first + done, rows = std::min(kRowChunk, group.count - done);
+  for (int64_t done = 0; done < group.count; done += row_chunk_) {
+    const int64_t pick = group.first + done, rows = std::min(row_chunk_, group.count - done);
     Inputs x0 = inputs_at(pick_x_[0].as<const void*>() + group.first, group.blocked, done, rows, e.w1.cols);
-    const Inputs x1 = inputs_at(pick_x_[1].as<const void*>() + group.first, group.blocked, done, rows, e.w3.cols);
+    Inputs x1 = inputs_at(pick_x_[1].as<const void*>() + group.first, group.blocked, done, rows, e.w3.cols);
     const WeightView w1 = view_of(e.w1), w3 = view_of(e.w3);
-    x0.then = {w3.data + tile * w3.row_bytes, std::min<int64_t>(count, 8) * w3.row_bytes};
-    multiply(g, kTileRows, w1, format_of(e.w1), tile, count, x0, scratch);
-    multiply(u, kTileRows, w3, format_of(e.w3), tile, count, x1, scratch);
+    x0.then = ahead_of(e.w3, tile, group);
+    if (done + rows == group.count) x1.then = then;
+    multiply(g, sums_stride_, w1, format_of(e.w1), tile, count, x0, scratch);
+    multiply(u, sums_stride_, w3, format_of(e.w3), tile, count, x1, scratch);
     for (int64_t r = 0; r < rows; ++r) {
-      k_.swiglu(hidden_row(pick + r) + tile, g + r * kTileRows, u + r * kTileRows,
+      k_.swiglu(hidden_row(pick + r) + tile, g + r * sums_stride_, u + r * sums_stride_,
                 pick_weight_.as<float>()[pick + r], limit, count);
     }
   }
 }
 
 // Some rows of w2, from `tile` on, with all the expert's picks, to their outputs.
-void CpuBackend::expert_output(int64_t tile, const Group& group, int64_t hidden, ThreadScratch& scratch) {
+void CpuBackend::expert_output(int64_t tile, const Group& group, int64_t hidden, Ahead then, ThreadScratch& scratch) {
   const Weight& w2 = group.expert->w2;
   const int64_t count = std::min(tile_height(group), w2.rows - tile);
   float* sums = scratch.sums[0].as<float>();
-  for (int64_t done = 0; done < group.count; done += kRowChunk) {
-    const int64_t pick = group.first + done, rows = std::min(kRowChunk, group.count - done);
-    const Inputs h = inputs_at(pick_h_.as<const void*>() + group.first, group.blocked, done, rows, w2.cols);
-    multiply(sums, kTileRows, view_of(w2), format_of(w2), tile, count, h, scratch);
+  for (int64_t done = 0; done < group.count; done += row_chunk_) {
+    const int64_t pick = group.first + done, rows = std::min(row_chunk_, group.count - done);
+    Inputs h = inputs_at(pick_h_.as<const void*>() + group.first, group.blocked, done, rows, w2.cols);
+    if (done + rows == group.count) h.then = then;
+    multiply(sums, sums_stride_, view_of(w2), format_of(w2), tile, count, h, scratch);
     for (int64_t r = 0; r < rows; ++r) {
-      k_.store_bf16(outputs_.as<uint16_t>() + (pick + r) * hidden + tile, sums + r * kTileRows, count);
+      k_.store_bf16(outputs_.as<uint16_t>() + (pick + r) * hidden + tile, sums + r * sums_stride_, count);
     }
   }
 }
@@ -222,20 +235,33 @@ void CpuBackend::experts(Mat y, Mat x, const Route& route, const Experts& expert
     fail(Status::kInternal, "cpu backend: experts of width {} reserved, {} needed", hidden_stride_, widest);
   }
 
-  const auto each_tile = [&](auto rows_of, auto body) {
+  if (k_.dot_blocked != nullptr) block_groups(pick_x_[0].as<const void*>(), &Expert::w1);
+
+  const auto each_tile = [&](const Weight Expert::*weight, auto body) {
     int64_t tiles = 0;
     const auto tiles_of = [&](const Group& g) {
-      return (rows_of(*g.expert) + tile_height(g) - 1) / tile_height(g);
+      return ((g.expert->*weight).rows + tile_height(g) - 1) / tile_height(g);
     };
-    for (int64_t i = 0; i < group_count_; ++i) tiles += tiles_of(groups[i]);
-    share(tiles, [&](int64_t tile, int thread) {
+    const auto group_of = [&](int64_t& tile) -> const Group& {
       const Group* g = groups;
       for (; tile >= tiles_of(*g); ++g) tile -= tiles_of(*g);
-      body(tile * tile_height(*g), *g, threads_[static_cast<size_t>(thread)]);
+      tile *= tile_height(*g);
+      return *g;
+    };
+    for (int64_t i = 0; i < group_count_; ++i) tiles += tiles_of(groups[i]);
+    share_ahead(tiles, [&](int64_t tile, int64_t next, int thread) {
+      const Group& g = group_of(tile);
+      Ahead then;
+      if (next >= 0) {
+        const Group& after = group_of(next);
+        then = ahead_of(after.expert->*weight, next, after);
+      }
+      body(tile, g, then, threads_[static_cast<size_t>(thread)]);
     });
   };
-  each_tile([](const Expert& e) { return e.w1.rows; },
-            [&](int64_t tile, const Group& g, ThreadScratch& s) { expert_hidden(tile, g, experts.limit, s); });
+  each_tile(&Expert::w1, [&](int64_t tile, const Group& g, Ahead then, ThreadScratch& s) {
+    expert_hidden(tile, g, experts.limit, then, s);
+  });
 
   const void** pointers = pick_h_.as<const void*>();
   for (int64_t i = 0; i < group_count_; ++i) {
@@ -250,8 +276,10 @@ void CpuBackend::experts(Mat y, Mat x, const Route& route, const Experts& expert
     g.blocked = nullptr;
     if (form != kXF32 && onednn_takes(g.count)) block_group(g, pointers, g.expert->w1.rows);
   }
-  each_tile([](const Expert& e) { return e.w2.rows; },
-            [&](int64_t tile, const Group& g, ThreadScratch& s) { expert_output(tile, g, n, s); });
+  if (k_.dot_blocked != nullptr) block_groups(pointers, &Expert::w2);
+  each_tile(&Expert::w2, [&](int64_t tile, const Group& g, Ahead then, ThreadScratch& s) {
+    expert_output(tile, g, n, then, s);
+  });
   check_memory();
 
   const int64_t shared = x.rows * k;

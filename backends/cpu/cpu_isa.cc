@@ -2,10 +2,15 @@
 // and for the operating system (it looks at XCR0), so a level is only offered where its registers are saved.
 #include "backends/cpu/cpu_isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <fmt/format.h>
 
 #include "backends/cpu/cpu_backend.h"
 #include "lib/base/error.h"
+#include "lib/base/system_cpu.h"
 
 namespace dsv4 {
 namespace cpu {
@@ -19,7 +24,7 @@ struct Candidate {
 };
 
 struct Candidates {
-  Candidate list[4];
+  Candidate list[5];
 };
 
 struct Feature {
@@ -35,6 +40,19 @@ const char* first_missing(const Feature* features, int count) {
   return nullptr;
 }
 
+// AMX: the compilers' own look-up does not know it everywhere, and the kernel has to be asked for its registers. That is
+// done where the processor has them only, since it makes the frames of the process's signals larger.
+const char* amx_missing() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 24 & 1) == 0) return "amx-tile";
+  if ((d >> 22 & 1) == 0) return "amx-bf16";
+  return request_tile_registers();
+#else
+  return "x86-64";
+#endif
+}
+
 Candidates candidates() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -48,10 +66,13 @@ Candidates candidates() {
   const Feature features[] = {{"x86-64", false}};
   constexpr int kAvx2 = 1, kAvx512 = 1, kBf16 = 1;
 #endif
+  const char* amx = first_missing(features, kBf16);
+  if (amx == nullptr && amx_kernels() != nullptr) amx = amx_missing();
   return {{{"scalar", &scalar_kernels(), nullptr},
            {"avx2", avx2_kernels(), first_missing(features, kAvx2)},
            {"avx512", avx512_kernels(), first_missing(features, kAvx512)},
-           {"avx512-bf16", avx512_bf16_kernels(), first_missing(features, kBf16)}}};
+           {"avx512-bf16", avx512_bf16_kernels(), first_missing(features, kBf16)},
+           {"amx", amx_kernels(), amx}}};
 }
 
 }  // namespace

@@ -63,7 +63,14 @@ bool CpuBackend::onednn_takes(int64_t rows) const { return onednn_ != nullptr &&
 
 void CpuBackend::multiply(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
                           Inputs x, ThreadScratch& scratch) {
-  if (multiply_onednn(y, y_stride, w, format, first, count, x, scratch)) return;
+  if (k_.dot_blocked != nullptr) {
+    if (x.blocked != nullptr && k_.dot_blocked(y, y_stride, w, format, first, count, x.blocked, x.rows,
+                                               scratch.tile.as<void>(), x.then)) {
+      return;
+    }
+  } else if (multiply_onednn(y, y_stride, w, format, first, count, x, scratch)) {
+    return;
+  }
   if (multiply_tiled(y, y_stride, w, format, first, count, x, scratch)) return;
   multiply_direct(y, y_stride, w, format, first, count, x);
 }
@@ -81,8 +88,8 @@ const void* CpuBackend::tile_of(const WeightView& w, Format format, int64_t firs
 
 // Rows are blocked in pieces of kRowChunk, the last ones of a half and a quarter of it, so that few shapes occur; and
 // in parts of kTileCols columns, those of one piece one after the other.
-const uint8_t* CpuBackend::block_rows(const Block& to, int64_t offset, const void* const* x, int64_t rows,
-                                      int64_t cols) {
+const uint8_t* CpuBackend::block_onednn(const Block& to, int64_t offset, const void* const* x, int64_t rows,
+                                        int64_t cols) {
   const int64_t whole = rows / kLeastRows * kLeastRows, element = k_.x_bytes;
   const int64_t wide = (cols + kPad - 1) / kPad * kPad;
   if (onednn_ == nullptr || whole == 0 || offset + whole * wide * element > to.bytes()) return nullptr;
@@ -204,9 +211,12 @@ void CpuBackend::run_tasks(std::span<const Task> tasks) {
   // different heights in different orders.
   int64_t total = 0;
   for (const Task& t : tasks) total += t.count;
-  const int64_t unit = onednn_takes(tasks.front().rows)
-                           ? (total >= 32 * kTileRows ? kTileRows : kUnitRows)
-                           : std::clamp(total / (pool_.size() * 8) / 8 * 8, int64_t{8}, kUnitRows);
+  int64_t unit = std::clamp(total / (pool_.size() * 8) / 8 * 8, int64_t{8}, kUnitRows);
+  if (k_.dot_blocked != nullptr && tasks.front().blocked != nullptr) {
+    unit = std::clamp(total / (pool_.size() * 4) / 32 * 32, int64_t{32}, kBlockedUnit);
+  } else if (onednn_takes(tasks.front().rows)) {
+    unit = total >= 32 * kTileRows ? kTileRows : kUnitRows;
+  }
   const auto units_of = [&](const Task& t) { return (t.count + unit - 1) / unit; };
   int64_t units = 0;
   for (const Task& t : tasks) units += units_of(t);
@@ -216,12 +226,12 @@ void CpuBackend::run_tasks(std::span<const Task> tasks) {
     ThreadScratch& scratch = threads_[static_cast<size_t>(thread)];
     const int64_t begin = u * unit, count = std::min(unit, t->count - begin);
     float* sums = scratch.sums[0].as<float>();
-    for (int64_t m = 0; m < t->rows; m += kRowChunk) {
-      const int64_t rows = std::min(kRowChunk, t->rows - m);
+    for (int64_t m = 0; m < t->rows; m += row_chunk_) {
+      const int64_t rows = std::min(row_chunk_, t->rows - m);
       const Inputs inputs = inputs_at(t->x, t->blocked, m, rows, t->view.cols);
-      multiply(sums, kTileRows, t->view, t->format, t->first + begin, count, inputs, scratch);
+      multiply(sums, sums_stride_, t->view, t->format, t->first + begin, count, inputs, scratch);
       for (int64_t r = 0; r < rows; ++r) {
-        const float* from = sums + r * kTileRows;
+        const float* from = sums + r * sums_stride_;
         if (t->out.dtype == DType::kF32) {
           std::memcpy(t->out.row<float>(m + r) + begin, from, static_cast<size_t>(count) * 4);
         } else {
@@ -246,7 +256,7 @@ void CpuBackend::linear(std::span<const Product> products, Mat x) {
       const XForm form = form_for(format, true);
       if (packed[form] == nullptr) {
         packed[form] = pack(form, x);
-        blocked[form] = block_rows(blocked_[form], 0, packed[form], x.rows, x.cols);
+        blocked[form] = block_rows(form, blocked_[form], 0, packed[form], x.rows, x.cols);
       }
       tasks[i] = {view_of(*p.weight), format, 0, p.weight->rows, packed[form], x.rows, p.out, blocked[form]};
     }
@@ -264,6 +274,7 @@ void CpuBackend::project_out(Mat y, Mat low, Mat o, const Weight& wo_a, const We
   const XForm form = form_for(format, false);
   // Each group's part of a row is packed as a row of its own, groups one after the other.
   const int64_t bytes = packed_bytes(form, width);
+  const int64_t blocked = k_.dot_blocked != nullptr ? blocked_bytes(o.rows, width) : o.rows * bytes;  // of a group
   check(o.rows * groups * bytes, packed_[form], "attention output");
   check(o.rows * groups * static_cast<int64_t>(sizeof(void*)), pointers_[form], "attention output");
   uint8_t* packed = packed_[form].as<uint8_t>();
@@ -290,7 +301,7 @@ void CpuBackend::project_out(Mat y, Mat low, Mat o, const Weight& wo_a, const We
                   pointers + g * o.rows,
                   o.rows,
                   out,
-                  block_rows(blocked_[form], g * o.rows * bytes, pointers + g * o.rows, o.rows, width)};
+                  block_rows(form, blocked_[form], g * blocked, pointers + g * o.rows, o.rows, width)};
     }
     run_tasks({tasks, static_cast<size_t>(count)});
     done += count;
@@ -306,7 +317,7 @@ void CpuBackend::logits(Mat out, Mat x, const Weight& head) {
   const XForm form = form_for(format, false);
   const void* const* packed = pack(form, x);
   const Task task{view_of(head), format, 0,   head.rows,
-                  packed,        x.rows, out, block_rows(blocked_[form], 0, packed, x.rows, x.cols)};
+                  packed,        x.rows, out, block_rows(form, blocked_[form], 0, packed, x.rows, x.cols)};
   run_tasks({&task, 1});
   check_memory();
 }

@@ -3,7 +3,7 @@
 //
 // Results do not depend on the number of threads: every output is summed by one thread, in an order that the kernels
 // fix. They do depend, in the order of FP32 sums, on whether few or many rows meet a weight (kernels.h: direct, tiled;
-// onednn_matmul.h from some dozens on).
+// onednn_matmul.h from some dozens on, or where a level has matrix registers dot_blocked from the first few).
 #pragma once
 
 #include <atomic>
@@ -46,8 +46,8 @@ class Block {
   int64_t bytes_ = 0;
 };
 
-// Packed input rows, the same rows blocked for oneDNN (null if they are not), and what the thread reads after this
-// product.
+// Packed input rows, the same rows blocked for matrix registers or, on a level without them, for oneDNN (null if they
+// are not), and what the thread reads after this product.
 struct Inputs {
   const void* const* x;
   int64_t rows;
@@ -67,7 +67,7 @@ struct Task {
   const uint8_t* blocked = nullptr;  // by block_rows()
 };
 
-constexpr int64_t kRowChunk = 256;  // input rows that one widened tile meets at a time, at most
+constexpr int64_t kRowChunk = 256;  // input rows that one widened tile meets at a time, at most; kBlockedRows of blocks
 constexpr int64_t kUnitRows = 64;   // weight rows that a thread takes at a time, at most, where oneDNN is not used
 constexpr int kMaxTasks = 64;
 
@@ -80,8 +80,8 @@ double inverse_rms(double sum_squares, int64_t n, float eps);
 // What one thread works in.
 struct ThreadScratch {
   int thread = 0;
-  Block tile;       // [kTileRows, kTileCols] of the widest tile element
-  Block sums[2];    // F32 [kRowChunk, kTileRows]
+  Block tile;       // [kTileRows, kTileCols] of the widest tile element, or what dot_blocked works in
+  Block sums[2];    // F32 [row_chunk_, sums_stride_]
   Block turned;     // F32 [kTileRows, kRowChunk]: products as oneDNN leaves them, a row for every weight row
   Block row;        // F32 [4, widest head]
   Block query;      // F32 [kHeadBlock, head_dim], or the indexer's queries, transposed
@@ -100,7 +100,7 @@ struct Group {
   const Expert* expert = nullptr;
   int64_t first = 0;
   int64_t count = 0;
-  const uint8_t* blocked = nullptr;  // its inputs, by block_rows()
+  const uint8_t* blocked = nullptr;  // its inputs, by block_groups() or block_rows()
 };
 
 class CpuBackend final : public Backend {
@@ -159,6 +159,21 @@ class CpuBackend final : public Backend {
       for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < units;) body(i, thread);
     });
   }
+  // body(unit, next, thread): the same, with the unit that this thread takes after this one, or -1.
+  template <class Body>
+  void share_ahead(int64_t units, Body&& body) {
+    if (units <= 1 || pool_.size() == 1) {
+      for (int64_t i = 0; i < units; ++i) body(i, i + 1 < units ? i + 1 : -1, 0);
+      return;
+    }
+    std::atomic<int64_t> taken{0};
+    pool_.run([&](int thread) {
+      for (int64_t i = taken.fetch_add(1, std::memory_order_relaxed), next; i < units; i = next) {
+        next = taken.fetch_add(1, std::memory_order_relaxed);
+        body(i, next < units ? next : -1, thread);
+      }
+    });
+  }
   // body(row, thread): on one thread if all rows together are not worth waking the others (`work`: elements a row).
   template <class Body>
   void each_row(int64_t rows, int64_t work, Body&& body) {
@@ -176,7 +191,7 @@ class CpuBackend final : public Backend {
   int64_t packed_bytes(XForm form, int64_t cols) const;
   const void* packed_row(XForm form, int64_t row, int64_t cols) const;
   void run_tasks(std::span<const Task> tasks);
-  // Tries the three below in this order; each returns false where it is not for this product.
+  // Tries dot_blocked or oneDNN, then the next two below; each returns false where it is not for this product.
   void multiply(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
                 Inputs x, ThreadScratch& scratch);
   bool multiply_onednn(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
@@ -185,10 +200,17 @@ class CpuBackend final : public Backend {
                       Inputs x, ThreadScratch& scratch);
   void multiply_direct(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
                        Inputs x);
-  // Rows [m, m + rows), m a multiple of kRowChunk.
+  // Rows [m, m + rows), m a multiple of row_chunk_.
   Inputs inputs_at(const void* const* x, const uint8_t* blocked, int64_t m, int64_t rows, int64_t cols) const;
-  // Blocks packed rows for oneDNN, to `to` from byte `offset` on. Null: not for oneDNN.
-  const uint8_t* block_rows(const Block& to, int64_t offset, const void* const* x, int64_t rows, int64_t cols);
+  // Blocks packed rows for the level's matrix registers or for oneDNN, to `to` from byte `offset` on: at most
+  // `blocked_bytes`. Null: for neither.
+  const uint8_t* block_rows(XForm form, const Block& to, int64_t offset, const void* const* x, int64_t rows,
+                            int64_t cols);
+  const uint8_t* block_tiles(const Block& to, int64_t offset, const void* const* x, int64_t rows, int64_t cols);
+  void block_one(uint8_t* to, int64_t b, const void* const* x, int64_t rows, int64_t cols);
+  const uint8_t* block_onednn(const Block& to, int64_t offset, const void* const* x, int64_t rows, int64_t cols);
+  bool tiles_take(XForm form, int64_t rows) const;
+  static int64_t blocked_bytes(int64_t rows, int64_t cols);
   bool bf16_tile(Format format) const { return k_.bf16_tiles && format != kFormatF32; }
   // Columns [col, col + cols) of weight rows, in the element type of a tile: as the checkpoint has them, or widened to
   // `tile`. Null: a scale is too extreme for it.
@@ -217,10 +239,13 @@ class CpuBackend final : public Backend {
   // --- experts
   void gather_inputs(Group& group, XForm form, int64_t cols);
   void block_group(Group& group, const void* const* x, int64_t cols);
+  void block_groups(const void* const* x, const Weight Expert::*weight);
   int64_t tile_height(const Group& group) const;
   void group_rows(const Route& route, int64_t rows, const Experts& experts);
-  void expert_hidden(int64_t tile, const Group& group, float limit, ThreadScratch& scratch);
-  void expert_output(int64_t tile, const Group& group, int64_t hidden, ThreadScratch& scratch);
+  // `then`: what the thread reads after this.
+  void expert_hidden(int64_t tile, const Group& group, float limit, Ahead then, ThreadScratch& scratch);
+  void expert_output(int64_t tile, const Group& group, int64_t hidden, Ahead then, ThreadScratch& scratch);
+  static Ahead ahead_of(const Weight& w, int64_t tile, const Group& group);
   uint16_t* hidden_row(int64_t pick) const;
 
   void check(int64_t needed, const Block& block, const char* what) const;  // Error kInternal: reserve() was too small
@@ -228,6 +253,8 @@ class CpuBackend final : public Backend {
   const Kernels& k_;
   ThreadPool pool_;
   std::unique_ptr<OnednnMatmul> onednn_;  // null: not in this build, not of use here, or plain loops are wanted
+  int64_t row_chunk_ = kRowChunk;    // input rows that a widened weight meets at a time
+  int64_t sums_stride_ = kTileRows;  // weight rows that a thread takes at a time, at most
   Limits limits_;
   int64_t entries_ = 0;  // most compressed entries of any state
 

@@ -30,6 +30,10 @@ constexpr int kMaxDirect = 8;      // input rows that any `direct` takes
 constexpr int64_t kTileRows = 128;   // weight rows of a tile, at most
 constexpr int64_t kTileCols = 1024;  // columns of a tile, at most: a multiple of kPad
 constexpr int kMaxStreams = 8;     // residual streams the kernels take
+constexpr int64_t kBlockRows = 16;     // input rows of a block
+constexpr int64_t kBlockedRows = 512;  // input rows that `dot_blocked` takes at a time, at most
+constexpr int64_t kBlockedUnit = 256;  // and weight rows
+constexpr int64_t kBlockedScratch = int64_t{640} << 10;  // bytes that it works in
 
 // What a kernel sees of a weight: rows of `row_bytes`, scales as in backend.h's Weight.
 struct WeightView {
@@ -68,6 +72,15 @@ struct Kernels {
                    int64_t rows, int64_t col, int64_t cols, bool add, const Ahead& ahead);
   void (*dot_f32)(float* y, int64_t y_stride, const void* w, int64_t w_stride, int64_t count, const void* const* x,
                   int64_t rows, int64_t col, int64_t cols, bool add, const Ahead& ahead);
+
+  // --- products with matrix registers, null where a level has none; of any format but F32
+  int64_t least_blocked[kXForms];  // input rows from which on they are the fastest
+  // Up to kBlockRows packed rows to block `b` of `blocks`, at most kBlockedRows / kBlockRows, in a layout of the kernels';
+  // missing rows are zeros. All blocks together take blocks * kBlockRows * cols BF16, cols a multiple of kPad.
+  void (*block)(void* out, int64_t b, int64_t blocks, const void* const* x, int64_t rows, int64_t cols);
+  // y[m * y_stride + i] = Σ_c w[first + i][c] · x[m][c] for rows that were blocked together. False as of `widen`.
+  bool (*dot_blocked)(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
+                      const void* blocked, int64_t rows, void* scratch, const Ahead& ahead);
 
   // --- rows of BF16
   void (*store_bf16)(uint16_t* y, const float* x, int64_t n);  // rounds
@@ -123,5 +136,6 @@ const Kernels& scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx512_bf16_kernels();
+const Kernels* amx_kernels();
 
 }  // namespace dsv4::cpu

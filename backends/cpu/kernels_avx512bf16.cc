@@ -1,9 +1,8 @@
 // Kernels for AVX-512 with BF16 dot products and VBMI byte look-ups. Compiled with wider instructions than the rest:
 // see kernels.h before including.
 //
-// Weights become BF16 by table: E2M1 codes index 32 words (vpermw), E4M3 codes 128 bytes, once for the upper and once
-// for the lower half (vpermi2b). vdpbf16ps flushes subnormals, and no code's value is one in BF16. Both give the even
-// columns of a group of 64 and then the odd ones, the order in which kXQuantised and kXRaw rows are packed.
+// Weights become BF16 by table: E2M1 codes index 32 words (vpermw), E4M3 codes bytes (avx512bf16_tables.inl), both with
+// the even columns of a group of 64 before the odd ones. vdpbf16ps flushes subnormals, and no code's value is one in BF16.
 #include "backends/cpu/kernels.h"
 
 #ifdef DSV4_CPU_AVX512_BF16
@@ -26,50 +25,9 @@ constexpr float kXScale = 1.0f;
 #include "backends/cpu/vec_kernels.inl"
 #include "backends/cpu/vec_index.inl"
 
+#include "backends/cpu/avx512bf16_tables.inl"
+
 inline V dp(V sum, __m512i a, __m512i b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
-inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
-// (a & mask) | b
-inline __m512i and_or(__m512i a, __m512i mask, __m512i b) { return _mm512_ternarylogic_epi64(a, mask, b, 0xea); }
-
-// Upper half of the FP32 value of an E4M3 code without its sign.
-constexpr uint16_t e4m3_bits(int code) {
-  const int e = code >> 3, m = code & 7;
-  if (code == 0x7f) return 0x7fc0;
-  if (e != 0) return static_cast<uint16_t>((e + 120) << 7 | m << 4);
-  if (m == 0) return 0;
-  const int top = m >= 4 ? 2 : m >= 2 ? 1 : 0;  // m * 2^-9
-  return static_cast<uint16_t>((top - 9 + 127) << 7 | (m << (7 - top) & 0x7f));
-}
-struct alignas(64) E4M3Bytes {
-  uint8_t high[128] = {}, low[128] = {};
-  constexpr E4M3Bytes() {
-    for (int b = 0; b < 128; ++b) {
-      high[b] = static_cast<uint8_t>(e4m3_bits(b) >> 8);
-      low[b] = static_cast<uint8_t>(e4m3_bits(b) & 0xff);
-    }
-  }
-};
-constexpr E4M3Bytes kE4M3Bytes;
-
-struct E4M3Table {
-  __m512i high[2], low[2], sign, byte, upper;
-  E4M3Table() {
-    for (int i = 0; i < 2; ++i) {
-      high[i] = load(kE4M3Bytes.high + 64 * i);
-      low[i] = load(kE4M3Bytes.low + 64 * i);
-    }
-    sign = _mm512_set1_epi8(static_cast<char>(0x80));
-    byte = _mm512_set1_epi16(0x00ff);
-    upper = _mm512_set1_epi16(static_cast<short>(0xff00));
-  }
-  // 64 codes: BF16 of the even ones and of the odd ones.
-  inline void widen(__m512i codes, __m512i& even, __m512i& odd) const {
-    const __m512i lo = _mm512_permutex2var_epi8(low[0], codes, low[1]);
-    const __m512i hi = and_or(codes, sign, _mm512_permutex2var_epi8(high[0], codes, high[1]));
-    even = and_or(lo, byte, _mm512_slli_epi16(hi, 8));
-    odd = and_or(hi, upper, _mm512_srli_epi16(lo, 8));
-  }
-};
 
 struct alignas(64) Fp4Words {
   uint16_t value[32] = {};
@@ -89,17 +47,6 @@ struct Fp4Table {
     odd = _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), words);
   }
 };
-
-bool scales_foldable(const uint8_t* s, int64_t count) {
-  const __m512i lowest = _mm512_set1_epi8(kLowestFoldable);
-  const __m512i range = _mm512_set1_epi8(static_cast<char>(kHighestFoldable - kLowestFoldable));
-  for (int64_t i = 0; i < count; i += 64) {
-    const __mmask64 these = count - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (count - i)) - 1;
-    const __m512i e = _mm512_maskz_loadu_epi8(these, s + i);
-    if (_mm512_mask_cmpgt_epu8_mask(these, _mm512_sub_epi8(e, lowest), range) != 0) return false;
-  }
-  return true;
-}
 
 // Values with their scales folded in: the table, twice in a vector, takes one block's scale in its lower and the next
 // one's in its upper half. Every scale must be foldable.
@@ -128,13 +75,6 @@ struct Fp4Scaled {
     odd = _mm512_permutexvar_epi16(and_or(_mm512_srli_epi16(v, 4), nibble, half), scaled);
   }
 };
-
-inline __m512i load_part(const void* p, int64_t bytes) {
-  return _mm512_maskz_loadu_epi8(bytes >= 64 ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1, p);
-}
-inline __m256i load_part32(const void* p, int64_t bytes) {
-  return _mm256_maskz_loadu_epi8(bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << bytes) - 1, p);
-}
 
 // What comes a page on: the hardware's own prefetch stops at every page, which is one or two rows. To the second cache:
 // the first one has few lines on their way at a time, and those are for what is read now. Past the last row this names
@@ -324,38 +264,19 @@ inline __m512i shift_exponent(__m512i v, __m512i shift) {
 
 bool widen_e4m3_bf16(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
                      int64_t cols) {
-  const E4M3Table table;
-  for (int64_t i = 0; i < count; ++i) {
-    const uint8_t* p = w.data + (first + i) * w.row_bytes + col;
-    const uint8_t* s = w.scale + (first + i) / 128 * w.scale_cols + col / 128;
-    uint16_t* y = static_cast<uint16_t*>(out) + i * stride;
-    for (int64_t c = 0; c < cols; c += 128) {
-      const uint8_t e = s[c / 128];
-      if (!foldable(e)) return false;
-      const __m512i shift = _mm512_set1_epi16(static_cast<short>((e - 127) * 128));
-      for (int64_t g = c; g < c + 128; g += 64) {
-        const int64_t left = cols - g;
-        __m512i even, odd;
-        table.widen(left >= 64 ? load(p + g) : load_part(p + g, left > 0 ? left : 0), even, odd);
-        _mm512_storeu_si512(y + g, shift_exponent(even, shift));
-        _mm512_storeu_si512(y + g + 32, shift_exponent(odd, shift));
-      }
-    }
-  }
+  if (!e4m3_foldable(w, first, count, col, cols)) return false;
+  widened_e4m3(static_cast<uint16_t*>(out), stride, w, first, count, col, cols);
   return true;
 }
 
-bool widen_fp4_bf16(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
-                    int64_t cols) {
+inline void widened_fp4(uint16_t* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
+                     int64_t cols) {
   const Fp4Scaled table;
+  const int64_t padded = (cols + kPad - 1) / kPad * kPad;
   for (int64_t i = 0; i < count; ++i) {
     const uint8_t* p = w.data + (first + i) * w.row_bytes + col / 2;
     const uint8_t* s = w.scale + (first + i) * w.scale_cols + col / 32;
-    uint16_t* y = static_cast<uint16_t*>(out) + i * stride;
-    if (!scales_foldable(s, (cols + 31) / 32)) return false;
-    if (col == 0) {
-      for (int64_t b = 0; b < w.scale_cols; b += 64) prefetch(s + count * w.scale_cols + b);
-    }
+    uint16_t* y = out + i * stride;
     int64_t g = 0;
     __m512i even, odd;
     for (; g + 256 <= cols; g += 256) {
@@ -366,7 +287,7 @@ bool widen_fp4_bf16(void* out, int64_t stride, const WeightView& w, int64_t firs
         _mm512_storeu_si512(y + g + 64 * k + 32, odd);
       }
     }
-    const int64_t padded = (cols + kPad - 1) / kPad * kPad;
+    if (g == padded) continue;
     const __m512i shifts = table.shifts(s + g / 32, (cols - g) / 32);
     for (int k = 0; g + 64 * k < padded; ++k) {
       const int64_t left = cols - g - 64 * k;
@@ -375,20 +296,24 @@ bool widen_fp4_bf16(void* out, int64_t stride, const WeightView& w, int64_t firs
       _mm512_storeu_si512(y + g + 64 * k + 32, odd);
     }
   }
+}
+
+bool widen_fp4_bf16(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
+                    int64_t cols) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t* s = w.scale + (first + i) * w.scale_cols + col / 32;
+    if (!scales_foldable(s, (cols + 31) / 32)) return false;
+    if (col == 0) {
+      for (int64_t b = 0; b < w.scale_cols; b += 64) prefetch(s + count * w.scale_cols + b);
+    }
+  }
+  widened_fp4(static_cast<uint16_t*>(out), stride, w, first, count, col, cols);
   return true;
 }
 
 bool widen_bf16_bf16(void* out, int64_t stride, const WeightView& w, int64_t first, int64_t count, int64_t col,
                      int64_t cols) {
-  for (int64_t i = 0; i < count; ++i) {
-    const uint8_t* p = w.data + (first + i) * w.row_bytes + 2 * col;
-    uint16_t* y = static_cast<uint16_t*>(out) + i * stride;
-    const int64_t padded = (cols + kPad - 1) / kPad * kPad;
-    for (int64_t c = 0; c < padded; c += 32) {
-      const int64_t left = 2 * (cols - c);
-      _mm512_storeu_si512(y + c, left >= 64 ? load(p + 2 * c) : load_part(p + 2 * c, left > 0 ? left : 0));
-    }
-  }
+  widened_bf16(static_cast<uint16_t*>(out), stride, w, first, count, col, cols);
   return true;
 }
 

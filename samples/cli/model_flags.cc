@@ -15,7 +15,7 @@ const Options::Choices kReasoningChoices = {{"none", DSV4_REASONING_NONE},
 void add_machine_flags(Options& options, ModelFlags& flags) {
   options.text("--backend", "NAME", "auto, cuda, cpu or reference (default auto: the best there is)", flags.backend);
   options.text("--isa", "LEVEL",
-               "avx512-bf16, avx512, avx2 or scalar: what the cpu backend computes with (default: the best)",
+               "amx, avx512-bf16, avx512, avx2 or scalar: what the cpu backend computes with (default: the best)",
                flags.isa);
   options.integer("--threads", "N", "threads of the cpu backend (default 0: every usable core)", 0, 4096,
                   flags.threads);

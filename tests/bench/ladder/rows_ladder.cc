@@ -1,6 +1,7 @@
 // Products of a weight with few input rows, between a vector and a matrix, rung by rung on one thread:
 //   direct  the checkpoint's bytes stream past the rows, some at a time
 //   tiled   some weight rows are widened to BF16 or FP32 once, then all input rows meet them
+//   blocked matrix registers, where the level has them: some rows are widened, then all blocks of input rows meet them
 //   rows_ladder [ISA [MB]]     (default: the best instruction set; 0.5 MB of weights, in the second cache; try 512)
 #include <algorithm>
 #include <chrono>
@@ -20,7 +21,7 @@ using namespace dsv4::cpu;
 
 namespace {
 
-constexpr int64_t kCols = 4096, kUnit = 64, kMostRows = 64;
+constexpr int64_t kCols = 4096, kUnit = 256, kMostRows = 512;
 
 // Vectors that begin on a cache line, as the backend's memory does.
 template <class T>
@@ -39,6 +40,7 @@ struct Rung {
   Lines<uint8_t> weights, scales, packed;
   std::vector<const void*> x;
   Lines<float> y, tile;
+  Lines<uint8_t> blocked;
   int64_t weight_rows;
 
   Rung(const Kernels& kernels, Format f, int64_t bytes) : k(kernels), format(f) {
@@ -59,8 +61,16 @@ struct Rung {
       x.push_back(packed.data() + m * distance);
       k.pack(format == kFormatBF16 ? kXPlain : kXRaw, packed.data() + m * distance, plain.data(), kCols);
     }
-    y.resize(static_cast<size_t>(kMostRows * kTileRows));
-    tile.resize(static_cast<size_t>(kTileRows * kTileCols));
+    y.resize(static_cast<size_t>(kMostRows * kUnit));
+    tile.resize(static_cast<size_t>(std::max(kTileRows * kTileCols * 4, kBlockedScratch) / 4));
+    if (k.block == nullptr) return;
+    blocked.resize(static_cast<size_t>(kMostRows * kCols * 2));
+  }
+  void block(int64_t rows) {
+    const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
+    for (int64_t b = 0; b < blocks && k.block != nullptr; ++b) {
+      k.block(blocked.data(), b, blocks, x.data() + b * kBlockRows, std::min(kBlockRows, rows - b * kBlockRows), kCols);
+    }
   }
   int64_t row_bytes() const { return format == kFormatFP4 ? kCols / 2 : format == kFormatBF16 ? kCols * 2 : kCols; }
 
@@ -68,7 +78,7 @@ struct Rung {
     const int64_t parts = (rows + k.max_direct - 1) / k.max_direct;
     for (int64_t m = 0, part = 0; part < parts; ++part) {
       const int64_t some = (rows - m + parts - part - 1) / (parts - part);
-      k.direct[format](y.data() + m * kTileRows, kTileRows, w, first, kUnit, x.data() + m, static_cast<int>(some));
+      k.direct[format](y.data() + m * kUnit, kUnit, w, first, kUnit, x.data() + m, static_cast<int>(some));
       m += some;
     }
   }
@@ -79,9 +89,13 @@ struct Rung {
         const int64_t part = kTileCols * 8 * w.row_bytes / kCols;
         const Ahead ahead{w.data + (first + i + 8) * w.row_bytes + col / kTileCols * part, part};
         k.widen[format](tile.data(), kTileCols, w, first + i, 8, col, kTileCols);
-        dot(y.data() + i, kTileRows, tile.data(), kTileCols, 8, x.data(), rows, col, kTileCols, col > 0, ahead);
+        dot(y.data() + i, kUnit, tile.data(), kTileCols, 8, x.data(), rows, col, kTileCols, col > 0, ahead);
       }
     }
+  }
+  void matrix(const WeightView& w, int64_t first, int64_t rows) {
+    const Ahead ahead{w.data + (first + kUnit) * w.row_bytes, 32 * w.row_bytes};
+    k.dot_blocked(y.data(), kUnit, w, format, first, kUnit, blocked.data(), rows, tile.data(), ahead);
   }
   template <class Body>
   double gflops(int64_t rows, Body&& body) {
@@ -114,8 +128,9 @@ int main(int argc, char** argv) {
   for (const auto& f : formats) {
     Rung rung(k, f.format, bytes);
     const auto line = [&](const char* name, auto body) {
-      std::printf("%-5s%-7s", f.name, name);
-      for (const int64_t rows : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64}) {
+      std::printf("%-5s%-8s", f.name, name);
+      for (const int64_t rows : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 512}) {
+        rung.block(rows);
         const double g = rung.gflops(rows, body);
         const double gb = g / 2 / static_cast<double>(rows) * static_cast<double>(rung.row_bytes()) / kCols;
         std::printf(" %lld:%4.0f(%4.1f)", static_cast<long long>(rows), g, gb);
@@ -124,6 +139,9 @@ int main(int argc, char** argv) {
       std::printf("\n");
     };
     line("direct", [&](const WeightView& w, int64_t first, int64_t rows) { rung.direct(w, first, rows); });
+    if (k.dot_blocked != nullptr) {
+      line("blocked", [&](const WeightView& w, int64_t first, int64_t rows) { rung.matrix(w, first, rows); });
+    }
     line("tiled", [&](const WeightView& w, int64_t first, int64_t rows) { rung.tiled(w, first, rows); });
   }
   return 0;
