@@ -15,7 +15,8 @@ mv "$dir/first" "$dir/prefix"
 prefix=$dir/prefix
 libdir=$(dirname "$(find "$prefix" -name libdsv4.so)")
 
-installed=$(find "$prefix" -name '*.h' -o -name '*.hpp')
+# The C header, and the C++ binding over it in a folder of its own.
+installed=$(find "$prefix" -name '*.h' -o -name '*.hpp' ! -path "$prefix/include/dsv4.hpp" ! -path "$prefix/include/dsv4/*")
 [ "$installed" = "$prefix/include/dsv4.h" ] || { echo "FAILED: headers installed: $installed" >&2; exit 1; }
 if grep -rlF "$root" "$prefix/include" "$libdir/cmake" "$libdir/pkgconfig" || grep -rlF "$dir/first" "$libdir/cmake"; then
   echo "FAILED: the files above name a folder of the build" >&2
