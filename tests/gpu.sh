@@ -2,8 +2,8 @@
 # Everything of the cuda backend that needs a GPU: goldens step by step and end to end, cpu against cuda, snapshots that
 # move, compute-sanitizer, a soak, the benchmark. The machine with the GPU needs the driver and nothing else, and no network:
 #
-#   sh tests/gpu.sh pack      where the build's dependencies are: builds, and puts all that is needed into build/gpu/pack
-#   sh tests/gpu.sh run       where the GPU is, with that folder in the tree: runs it; results in build/gpu/results
+#   sh tests/gpu.sh pack      where the build's dependencies are: builds, and puts all that is needed into build/gpu/pack.tar.gz
+#   sh tests/gpu.sh run       where the GPU is, with that file in the tree: runs it; results in build/gpu/results
 #   sh tests/gpu.sh           both, on one machine
 #
 # SOAK: seconds of the soak (60). LAYERS, PROMPT: of the benchmark (3, 2048). The first failure ends it; what was measured
@@ -29,11 +29,15 @@ pack() {
       *libpcre2* | *libzstd* | *libstdc++* | *libgcc_s*) cp -L "$library" $pack/ ;;
     esac
   done
-  say "packed: $(du -sh $pack | cut -f1) in $pack"
+  # One small file: what travels to a lent machine is limited.
+  tar -czf $pack.tar.gz -C build/gpu pack
+  rm -rf $pack
+  say "packed: $(du -sh $pack.tar.gz | cut -f1), $pack.tar.gz"
 }
 
 run() {
-  [ -x $pack/gpu_ops_test ] || { echo "gpu.sh: $pack is not there; run: sh tests/gpu.sh pack" >&2; exit 2; }
+  [ -f $pack.tar.gz ] || { echo "gpu.sh: $pack.tar.gz is not there; run: sh tests/gpu.sh pack" >&2; exit 2; }
+  tar -xzf $pack.tar.gz -C build/gpu
   command -v nvidia-smi >/dev/null || { echo "gpu.sh: no nvidia-smi here, so no driver" >&2; exit 2; }
   mkdir -p "$results"
   LD_LIBRARY_PATH=$PWD/$pack${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
