@@ -13,6 +13,7 @@
 #include "tests/simt/products_simt_rig.h"
 
 using namespace dsv4;
+using test::product_limits;
 using test::RandomNumbers;
 using test::RandomWeight;
 using test::Side;
@@ -51,29 +52,12 @@ class FakeLibrary {
   int64_t products_before_ = 0;
 };
 
-Limits limits_for(int64_t rows, int64_t inner, int64_t outer) {
-  Limits l;
-  l.rows = rows;
-  l.streams = 4;
-  l.hidden = l.inner = inner;
-  l.outer = l.vocab = outer;
-  l.heads = 2;
-  l.head_dim = 128;
-  l.index_heads = 2;
-  l.index_dim = 64;
-  l.index_topk = 16;
-  l.experts = 4;
-  l.experts_per_token = 2;
-  l.expert_width = 128;
-  l.context = 256;
-  return l;
-}
-
-std::unique_ptr<Backend> backend_with(const char* library) {
+CudaOptions options_with(const char* library) {
   CudaOptions options;
   options.dense_library = library;
-  return make_cuda_backend(options);
+  return options;
 }
+std::unique_ptr<Backend> backend_with(const char* library) { return make_cuda_backend(options_with(library)); }
 
 struct Case {
   int64_t rows, cols;
@@ -89,33 +73,15 @@ struct Case {
       weights.emplace_back(random, format, height, cols);
     }
   }
-  std::vector<Mat> run(Side& side) const {
-    const Mat in = side.rig.put(DType::kBF16, rows, cols, x.data());
-    std::vector<Weight> ready;
-    std::vector<Product> products;
-    std::vector<Mat> outs;
-    for (const RandomWeight& w : weights) ready.push_back(side.backend->prepare(w.tensor));
-    for (size_t i = 0; i < ready.size(); ++i) {
-      outs.push_back(side.rig.mat(i % 2 == 0 ? DType::kBF16 : DType::kF32, rows, ready[i].rows));
-      products.push_back({outs.back(), &ready[i]});
-    }
-    side.backend->linear(products, in);
-    return outs;
-  }
+  std::vector<Mat> run(Side& side) const { return test::linear_outputs(side, weights, x, rows, cols); }
 };
 
 // Outputs of a case on a backend with this library, against the reference's.
 void check_case(const Case& c, const Limits& limits, const char* library) {
   CAPTURE(c.rows);
   CAPTURE(c.cols);
-  Side reference(make_reference_backend(), limits), device(backend_with(library), limits);
-  const std::vector<Mat> want = c.run(reference), got = c.run(device), again = c.run(device);
-  for (size_t i = 0; i < want.size(); ++i) {
-    CAPTURE(i);
-    const std::vector<float> values = device.rig.floats(got[i]);
-    test::check_close(reference.rig.floats(want[i]), values, want[i].dtype == DType::kF32, kOrder);
-    CHECK((values == device.rig.floats(again[i])));
-  }
+  test::against_reference(
+      limits, [&](Side& side) { return c.run(side); }, kOrder, options_with(library));
 }
 
 Status status_of(const std::function<void()>& body, std::string& message) {
@@ -135,7 +101,7 @@ TEST_CASE("dense library: every format and output, from 256 rows on") {
   for (const int64_t rows : {255, 256, 300}) {
     for (const int64_t cols : {128, 200}) {
       FakeLibrary library;
-      check_case(Case(rows, cols, 136, seed++), limits_for(rows, 512, 512), kFake);
+      check_case(Case(rows, cols, 136, seed++), product_limits(rows, 512, 512), kFake);
       CHECK(library.products() == (rows < 256 ? 0 : 12));  // F32 weights are our own kernels'
     }
   }
@@ -144,15 +110,15 @@ TEST_CASE("dense library: every format and output, from 256 rows on") {
 TEST_CASE("dense library: a weight wider than the scratch passes in pieces") {
   FakeLibrary library;
   // Room for 256 of 392 rows: two pieces for each of the four quantised weights; twice.
-  check_case(Case(256, 192, 392, 20), limits_for(256, 192, 300), kFake);
+  check_case(Case(256, 192, 392, 20), product_limits(256, 192, 300), kFake);
   CHECK(library.products() == 2 * (4 * 2 + 2));
 }
 
 TEST_CASE("dense library: shapes that it does not take are our own kernels'") {
   FakeLibrary library;
-  check_case(Case(256, 128, 131, 30), limits_for(256, 512, 512), kFake);  // weight rows
-  check_case(Case(256, 130, 136, 31), limits_for(256, 512, 512), kFake);  // columns
-  check_case(Case(256, 128, 136, 32), limits_for(256, 128, 100), kFake);  // room for no piece: BF16 only
+  check_case(Case(256, 128, 131, 30), product_limits(256, 512, 512), kFake);  // weight rows
+  check_case(Case(256, 130, 136, 31), product_limits(256, 512, 512), kFake);  // columns
+  check_case(Case(256, 128, 136, 32), product_limits(256, 128, 100), kFake);  // room for no piece: BF16 only
   CHECK(library.products() == 4);
 }
 
@@ -163,7 +129,7 @@ TEST_CASE("dense library: project_out's second product") {
   const std::vector<bf16> o = random.row(rows * groups * width);
   const RandomWeight wo_a(random, DType::kF8E4M3, groups * rank, width);
   const RandomWeight wo_b(random, DType::kF8E4M3, hidden, groups * rank);
-  const Limits limits = limits_for(rows, 512, 512);
+  const Limits limits = product_limits(rows, 512, 512);
   Side reference(make_reference_backend(), limits), device(backend_with(kFake), limits);
   std::vector<float> y[2];
   for (int i = 0; i < 2; ++i) {
@@ -211,7 +177,7 @@ TEST_CASE("dense library: all codes widen exactly, in paired order") {
 TEST_CASE("dense library: missing, without its functions, or without a device, our own kernels do it") {
   FakeLibrary library;
   const Case c(256, 128, 136, 60);
-  const Limits limits = limits_for(256, 512, 512);
+  const Limits limits = product_limits(256, 512, 512);
   check_case(c, limits, "/nowhere/libcublasLt.so");
   check_case(c, limits, "libm.so.6");
   check_case(c, limits, "");  // no library at all, where the executor is the device
@@ -228,7 +194,7 @@ TEST_CASE("dense library: missing, without its functions, or without a device, o
 TEST_CASE("dense library: a failing product is a status with the function's name") {
   FakeLibrary library;
   const Case c(256, 128, 136, 70);
-  const Limits limits = limits_for(256, 512, 512);
+  const Limits limits = product_limits(256, 512, 512);
   Side side(backend_with(kFake), limits);
   for (const char* function : {"cublasLtMatrixLayoutCreate", "cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul"}) {
     CAPTURE(function);
@@ -240,7 +206,7 @@ TEST_CASE("dense library: a failing product is a status with the function's name
   std::string message;
   library.fail("cublasLtMatrixLayoutCreate", CUBLAS_STATUS_ALLOC_FAILED);
   const Case other(264, 128, 136, 71);
-  Side taller(backend_with(kFake), limits_for(264, 512, 512));
+  Side taller(backend_with(kFake), product_limits(264, 512, 512));
   CHECK(status_of([&] { other.run(taller); }, message) == Status::kOutOfMemoryHost);
   library.fail("", 0);
   c.run(side);  // and the next step is as good as any
@@ -259,9 +225,9 @@ TEST_CASE("dense library: what it refuses, and why") {
   job.aligned = true;
 
   cuda::DenseLibrary dense(gpu, kFake);
-  dense.reserve(limits_for(255, 64, 64));
+  dense.reserve(product_limits(255, 64, 64));
   CHECK((dense.refusal(job, 256) == "steps of so many rows were not reserved"));
-  dense.reserve(limits_for(256, 64, 64));
+  dense.reserve(product_limits(256, 64, 64));
   CHECK((dense.refusal(job, 255) == "few rows"));
   REQUIRE(cudaStreamBeginCapture(gpu.stream(), cudaStreamCaptureModeThreadLocal) == cudaSuccess);
   CHECK((dense.refusal(job, 256) == "a new shape in a recorded step"));
@@ -284,7 +250,7 @@ TEST_CASE("dense library: what it refuses, and why") {
   odd.out_stride = 65;
   CHECK((dense.refusal(odd, 256) == "a matrix whose rows do not begin at multiples of 16 bytes"));
   cuda::DenseLibrary missing(gpu, "libm.so.6");
-  missing.reserve(limits_for(256, 64, 64));
+  missing.reserve(product_limits(256, 64, 64));
   CHECK((missing.refusal(job, 256) == "cuda: cuBLASLt: cublasLtCreate is missing"));
 }
 
@@ -293,7 +259,7 @@ TEST_CASE("dense library: it does without where device memory is short") {
   simt::fake_device().memory = size_t{24} << 20;  // not enough for its workspace
   cuda::Gpu gpu(0);
   cuda::DenseLibrary dense(gpu, kFake);
-  dense.reserve(limits_for(256, 64, 64));
+  dense.reserve(product_limits(256, 64, 64));
   cuda::ProductJob job;
   job.weight.rows = job.weight.cols = 64;
   job.weight.dtype = DType::kBF16;

@@ -99,10 +99,45 @@ inline void check_close(const std::vector<float>& want, const std::vector<float>
   CHECK(worst <= slack * largest);
 }
 
+// A model of these widths, as reserve() is told.
+inline Limits product_limits(int64_t rows, int64_t inner, int64_t outer) {
+  Limits l;
+  l.rows = rows;
+  l.streams = 4;
+  l.hidden = l.inner = inner;
+  l.outer = l.vocab = outer;
+  l.heads = 2;
+  l.head_dim = 128;
+  l.index_heads = 2;
+  l.index_dim = 64;
+  l.index_topk = 16;
+  l.experts = 4;
+  l.experts_per_token = 2;
+  l.expert_width = 128;
+  l.context = 256;
+  return l;
+}
+
+// All weights in one linear(), by turns to BF16 and to F32.
+inline std::vector<Mat> linear_outputs(Side& side, const std::vector<RandomWeight>& weights, const std::vector<bf16>& x,
+                                       int64_t rows, int64_t cols) {
+  const Mat in = side.rig.put(DType::kBF16, rows, cols, x.data());
+  std::vector<Weight> ready;
+  std::vector<Product> products;
+  std::vector<Mat> outs;
+  for (const RandomWeight& w : weights) ready.push_back(side.backend->prepare(w.tensor));
+  for (size_t i = 0; i < ready.size(); ++i) {
+    outs.push_back(side.rig.mat(i % 2 == 0 ? DType::kBF16 : DType::kF32, rows, ready[i].rows));
+    products.push_back({outs.back(), &ready[i]});
+  }
+  side.backend->linear(products, in);
+  return outs;
+}
+
 // body(side) -> outputs, on the reference and on the CUDA backend; the latter twice, for the same bits.
 template <class Body>
-void against_reference(const Limits& limits, Body body, float slack) {
-  Side reference(make_reference_backend(), limits), device(make_cuda_backend({}), limits);
+void against_reference(const Limits& limits, Body body, float slack, const CudaOptions& options = {}) {
+  Side reference(make_reference_backend(), limits), device(make_cuda_backend(options), limits);
   const std::vector<Mat> want = body(reference), got = body(device), again = body(device);
   for (size_t i = 0; i < want.size(); ++i) {
     CAPTURE(i);

@@ -14,22 +14,7 @@ namespace {
 constexpr DType kFormats[] = {DType::kF8E4M3, DType::kFP4, DType::kBF16, DType::kF32};
 constexpr float kOrder = 2e-6f;  // what the order of FP32 sums may move, of the largest output
 
-Limits limits_for(int64_t rows, int64_t widest) {
-  Limits l;
-  l.rows = rows;
-  l.streams = 4;
-  l.hidden = l.inner = l.outer = l.vocab = widest;
-  l.heads = 2;
-  l.head_dim = 128;
-  l.index_heads = 2;
-  l.index_dim = 64;
-  l.index_topk = 16;
-  l.experts = 4;
-  l.experts_per_token = 2;
-  l.expert_width = 128;
-  l.context = 256;
-  return l;
-}
+Limits limits_for(int64_t rows, int64_t widest) { return test::product_limits(rows, widest, widest); }
 
 // All four formats of these shapes in one call, E4M3 and BF16 to both kinds of output.
 void check_linear(int64_t rows, int64_t cols, const std::vector<int64_t>& tall, uint32_t seed) {
@@ -44,20 +29,7 @@ void check_linear(int64_t rows, int64_t cols, const std::vector<int64_t>& tall, 
   }
   against_reference(
       limits_for(rows, std::max<int64_t>(cols, 2048)),
-      [&](Side& side) {
-        const Mat in = side.rig.put(DType::kBF16, rows, cols, x.data());
-        std::vector<Weight> ready;
-        std::vector<Product> products;
-        std::vector<Mat> outs;
-        for (const RandomWeight& w : weights) ready.push_back(side.backend->prepare(w.tensor));
-        for (size_t i = 0; i < ready.size(); ++i) {
-          outs.push_back(side.rig.mat(i % 2 == 0 ? DType::kBF16 : DType::kF32, rows, ready[i].rows));
-          products.push_back({outs.back(), &ready[i]});
-        }
-        side.backend->linear(products, in);
-        return outs;
-      },
-      kOrder);
+      [&](Side& side) { return test::linear_outputs(side, weights, x, rows, cols); }, kOrder);
 }
 
 }  // namespace
