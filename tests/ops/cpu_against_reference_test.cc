@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -126,35 +127,47 @@ int64_t steps(float a, float b) {
 
 enum class Exactness { kBits, kBF16, kF32 };
 
+// A verb that rounds to E4M3 in its middle, as experts does, sums such values to a whole row of output: where one rounding
+// flips, some tens of that row's elements move, and of no other's. That is one event, however few rows there are.
+size_t most_in_one_row(const std::vector<size_t>& beyond, int64_t cols) {
+  std::map<size_t, size_t> rows;
+  size_t most = 0;
+  for (const size_t at : beyond) most = std::max(most, ++rows[at / static_cast<size_t>(cols)]);
+  return most;
+}
+
 // kBF16: one step, except for at most 2 in 1000 elements, and those by three or by less than `slack` of the largest
-// magnitude: a flipped rounding in the middle of a verb.
-void compare(const std::vector<float>& want, const std::vector<float>& got, Exactness exactness, float slack) {
+// magnitude: a flipped rounding in the middle of a verb. With `flipped_cols` one row of so many is not counted among the
+// 2 in 1000; its magnitude is.
+void compare(const std::vector<float>& want, const std::vector<float>& got, Exactness exactness, float slack,
+             int64_t flipped_cols) {
   REQUIRE(want.size() == got.size());
   float largest = 0.0f;
   for (const float v : want) largest = std::max(largest, std::fabs(v));
-  size_t beyond = 0;
+  std::vector<size_t> beyond;
   float worst = 0.0f;
   for (size_t i = 0; i < want.size(); ++i) {
     const bool same = std::memcmp(&want[i], &got[i], 4) == 0 || want[i] == got[i];
     if (same) continue;
     REQUIRE(std::isfinite(got[i]));
     const float off = std::fabs(want[i] - got[i]);
-    if (exactness == Exactness::kBits) ++beyond;
-    if (exactness == Exactness::kF32 && off > 2e-5f * std::fabs(want[i]) + slack * largest) ++beyond;
+    if (exactness == Exactness::kBits) beyond.push_back(i);
+    if (exactness == Exactness::kF32 && off > 2e-5f * std::fabs(want[i]) + slack * largest) beyond.push_back(i);
     if (exactness == Exactness::kBF16 && steps(want[i], got[i]) > 1) {
-      ++beyond;
+      beyond.push_back(i);
       if (steps(want[i], got[i]) > 3) worst = std::max(worst, off);
     }
   }
   if (exactness == Exactness::kBF16) {
-    CHECK(static_cast<double>(beyond) <= 0.002 * static_cast<double>(want.size()) + 1);
+    const size_t counted = beyond.size() - (flipped_cols > 0 ? most_in_one_row(beyond, flipped_cols) : 0);
+    CHECK(static_cast<double>(counted) <= 0.002 * static_cast<double>(want.size()) + 1);
     CHECK(worst <= slack * largest);
   } else {
-    CHECK(beyond == 0);
+    CHECK(beyond.empty());
   }
 }
 
-void against_reference(const Body& body, Exactness exactness, float slack = 1e-6f) {
+void against_reference(const Body& body, Exactness exactness, float slack = 1e-6f, int64_t flipped_cols = 0) {
   Bench reference("reference", make_reference_backend());
   const Outputs want = body(reference);
   Outputs first;
@@ -166,7 +179,7 @@ void against_reference(const Body& body, Exactness exactness, float slack = 1e-6
     REQUIRE(got.size() == want.size());
     for (size_t i = 0; i < want.size(); ++i) {
       INFO("output " << i);
-      compare(want[i], got[i], exactness, slack);
+      compare(want[i], got[i], exactness, slack, flipped_cols);
     }
     // The number of threads never shows in the bits.
     if (options.isa == first_isa) {
@@ -639,7 +652,7 @@ TEST_CASE("routing and experts") {
               out.emplace_back(picked.begin(), picked.end());
               return out;
             },
-            Exactness::kBF16, 0.02f);
+            Exactness::kBF16, 0.02f, n);
       }
     }
   }
