@@ -101,13 +101,8 @@ std::unique_ptr<SequenceState> CpuBackend::make_state(const StateShape& shape) {
 }
 
 void CpuBackend::reserve(const Limits& limits) {
-  Limits& l = limits_;
-  for (int64_t Limits::*field :
-       {&Limits::rows, &Limits::streams, &Limits::hidden, &Limits::inner, &Limits::outer, &Limits::vocab,
-        &Limits::heads, &Limits::head_dim, &Limits::index_heads, &Limits::index_dim, &Limits::index_topk,
-        &Limits::experts, &Limits::experts_per_token, &Limits::expert_width, &Limits::context}) {
-    l.*field = std::max(l.*field, limits.*field);
-  }
+  limits_.widen(limits);
+  const Limits& l = limits_;
   if (l.streams > kMaxStreams) fail(Status::kUnsupported, "{} residual streams: at most {}", l.streams, kMaxStreams);
   const int64_t widest = padded(std::max({l.inner, l.heads * l.head_dim, l.streams * l.hidden, l.hidden}));
   for (int form = 0; form < kXForms; ++form) {

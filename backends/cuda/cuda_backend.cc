@@ -20,15 +20,6 @@ constexpr int64_t kMostRecordedRows = 64;
 
 size_t bytes_of(const Mat& m, int64_t elements) { return static_cast<size_t>(elements * dtype_bits(m.dtype) / 8); }
 
-void widen(Limits& l, const Limits& by) {
-  for (int64_t Limits::*field :
-       {&Limits::rows, &Limits::streams, &Limits::hidden, &Limits::inner, &Limits::outer, &Limits::vocab,
-        &Limits::heads, &Limits::head_dim, &Limits::index_heads, &Limits::index_dim, &Limits::index_topk,
-        &Limits::experts, &Limits::experts_per_token, &Limits::expert_width, &Limits::context}) {
-    l.*field = std::max(l.*field, by.*field);
-  }
-}
-
 }  // namespace
 
 CudaBackend::CudaBackend(const CudaOptions& options)
@@ -66,7 +57,7 @@ void CudaBackend::reserve(const Limits& limits) {
   gpu_.make_current();
   gpu_.synchronize();  // what grows may be in use
   graphs_.clear();     // and what is recorded names it
-  widen(limits_, limits);
+  limits_.widen(limits);
   rows_.reserve(gpu_, limits_);
   products_.reserve(gpu_, limits_);
   experts_.reserve(gpu_, limits_);

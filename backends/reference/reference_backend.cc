@@ -73,13 +73,7 @@ std::unique_ptr<SequenceState> ReferenceBackend::make_state(const StateShape& sh
 size_t ReferenceBackend::state_bytes(const StateShape& shape) const { return HostState::bytes_for(shape); }
 
 void ReferenceBackend::reserve(const Limits& limits) {
-  Limits& l = limits_;
-  for (int64_t Limits::*field :
-       {&Limits::rows, &Limits::streams, &Limits::hidden, &Limits::inner, &Limits::outer, &Limits::vocab,
-        &Limits::heads, &Limits::head_dim, &Limits::index_heads, &Limits::index_dim, &Limits::index_topk,
-        &Limits::experts, &Limits::experts_per_token, &Limits::expert_width, &Limits::context}) {
-    l.*field = std::max(l.*field, limits.*field);
-  }
+  limits_.widen(limits);
   size_scratch();
 }
 

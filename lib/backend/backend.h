@@ -2,8 +2,8 @@
 // level at which very different machines can each be fast.
 //
 // Rules (../../CONTRIBUTING.md has the reasons):
-//  - A row is a token. A step holds the rows of one or several sequences; only the verbs that take a Cache look at
-//  runs.
+//  - A row is a token. A step holds the rows of one or several sequences; only the verbs that take a Cache look
+//    at runs.
 //  - Verbs may queue; only synchronize() and download() wait. One thread at a time calls a backend.
 //  - Inside a verb nothing is allocated, logged or printed; shapes were checked at load and at session creation.
 //  - Activations are BF16 unless a comment says F32. Which values are rounded to BF16, and which are not, is part of a
@@ -11,6 +11,7 @@
 //  - Weight is what prepare() made. No verb names a weight format.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -206,6 +207,16 @@ struct Limits {
   int64_t experts_per_token = 0;
   int64_t expert_width = 0;
   int64_t context = 0;  // longest context of any session; reserve() is called again when it grows
+
+  // To what serves both.
+  void widen(const Limits& by) {
+    for (const auto field :
+         {&Limits::rows, &Limits::streams, &Limits::hidden, &Limits::inner, &Limits::outer, &Limits::vocab,
+          &Limits::heads, &Limits::head_dim, &Limits::index_heads, &Limits::index_dim, &Limits::index_topk,
+          &Limits::experts, &Limits::experts_per_token, &Limits::expert_width, &Limits::context}) {
+      this->*field = std::max(this->*field, by.*field);
+    }
+  }
 };
 
 // ---------------------------------------------------------------------------------------------------------- Backend
