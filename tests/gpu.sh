@@ -6,8 +6,9 @@
 #   sh tests/gpu.sh run       where the GPU is, with that file in the tree: runs it; results in build/gpu/results
 #   sh tests/gpu.sh           both, on one machine
 #
-# ARCHS: compute capabilities to build for (90a: H100, H200), few, so that the file stays small. SOAK: seconds of the soak (60). LAYERS, PROMPT: of the benchmark (3, 2048). The first failure ends it; what was measured
-# until then is kept. RESULTS: another folder for the results.
+# ARCHS: compute capabilities to build for (90a: H100, H200), few, so that the file stays small. SOAK: seconds of the
+# soak (60). LAYERS, PROMPT: of the benchmark (3, 2048). RESULTS: another folder for the results. The first failure ends
+# it; what was measured until then is kept.
 set -eu
 cd "$(dirname "$0")/.."
 pack=build/gpu/pack
@@ -16,7 +17,8 @@ say() { echo "==== $*"; }
 
 pack() {
   sh cmake/bootstrap.sh
-  cmake --preset gpu -DDSV4_CUDA_ARCHITECTURES="${ARCHS:-90a}" >build/configure-gpu.log 2>&1 || { cat build/configure-gpu.log >&2; exit 1; }
+  cmake --preset gpu -DDSV4_CUDA_ARCHITECTURES="${ARCHS:-90a}" >build/configure-gpu.log 2>&1 ||
+    { cat build/configure-gpu.log >&2; exit 1; }
   cmake --build --preset gpu
   rm -rf $pack
   mkdir -p $pack

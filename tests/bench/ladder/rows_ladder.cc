@@ -49,7 +49,7 @@ struct Rung {
     weights.resize(static_cast<size_t>(weight_rows * row));
     std::mt19937_64 random(7);
     for (size_t i = 0; i + 8 <= weights.size(); i += 8) {
-      const uint64_t v = random() & 0xb7b7b7b7b7b7b7b7ull;
+      const uint64_t v = (random() & 0xb7b7b7b7b7b7b7b7ull) | 0x2020202020202020ull;
       std::memcpy(weights.data() + i, &v, 8);
     }
     scales.assign(static_cast<size_t>(weight_rows * kCols / 32), 120);
