@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lib/base/kv_row.h"
+#include "tests/support/bf16_steps.h"
 #include "tests/support/op_check.h"
 #include "tests/support/op_check_rig.h"
 

@@ -14,6 +14,7 @@
 
 #include "backends/cuda/cuda_backend.h"
 #include "backends/reference/reference_backend.h"
+#include "tests/support/bf16_steps.h"
 #include "tests/support/op_check_rig.h"
 
 namespace dsv4::test {
@@ -70,14 +71,6 @@ struct Side {
     backend->reserve(limits);
   }
 };
-
-inline int64_t bf16_steps(float a, float b) {
-  const auto order = [](float x) {
-    const int32_t u = to_bf16(x).bits;
-    return (u & 0x8000) != 0 ? -(u & 0x7fff) : u & 0x7fff;
-  };
-  return std::abs(order(a) - order(b));
-}
 
 // BF16: one step on 99.8 % of the elements, and what is beyond it less than `slack` of the largest magnitude, which is
 // what the order of sums explains where terms cancel (or, inside experts, a flipped rounding of h). F32: slack only.

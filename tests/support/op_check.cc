@@ -6,22 +6,14 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/support/bf16_steps.h"
+
 namespace dsv4::test {
 namespace {
-
-int64_t ordered(float x) {
-  const uint16_t u = to_bf16(x).bits;
-  return (u & 0x8000) != 0 ? -static_cast<int64_t>(u & 0x7fff) : static_cast<int64_t>(u);
-}
 
 double one_ulp(double x) { return std::ldexp(1.0, std::max(std::ilogb(std::max(std::fabs(x), 0x1p-126)), -126) - 7); }
 
 }  // namespace
-
-int64_t bf16_steps(float a, float b) {
-  if (!std::isfinite(a) || !std::isfinite(b)) return INT64_MAX;
-  return std::abs(ordered(a) - ordered(b));
-}
 
 void OpTable::check(const std::string& op, const std::string& where, const std::vector<float>& got,
                     const std::vector<float>& want, int64_t cols, const std::function<Balls(int64_t row)>& explain) {

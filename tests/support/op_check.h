@@ -19,8 +19,6 @@ namespace dsv4::test {
 
 constexpr double kMostBeyondOneUlp = 0.002;
 
-int64_t bf16_steps(float a, float b);  // how many BF16 values lie between, plus one; 0 when they are the same
-
 // What one backend got right so far, by step; printed as one line each.
 class OpTable {
  public:
