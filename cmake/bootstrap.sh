@@ -33,6 +33,10 @@ for argument in "$@"; do
   esac
 done
 
+if [ $with_aarch64 = yes ] && [ "$(uname -m)" = aarch64 ]; then
+  die "--aarch64 is for other machines; here: cmake --preset release -DDSV4_WITHOUT_ONEDNN=ON"
+fi
+
 # ---- Debian packages ----------------------------------------------------------------------------------------------
 # need PACKAGE COMMAND...: PACKAGE is wanted unless COMMAND succeeds. The thing itself is looked for, not the package,
 # so that a compiler or a cmake from elsewhere is as good.
