@@ -2,7 +2,6 @@
 # The two patterns of samples/ that are more than a program: the game engine with its plug-in, and the editor's helper.
 #   hosts_test.sh ROOT ENGINE PLUGIN HELPER
 set -eu
-nm=${NM:-nm}
 root=$1
 engine=$2
 plugin=$3
@@ -21,7 +20,7 @@ for said in "Mira: OK. \[stop\]" "Mira: Your name is Emma. \[stop\]" "Mira: Your
 done
 if "$engine" "$plugin" "$dir/no-model" >/dev/null 2>"$dir/errors"; then fail "engine: plays without a model"; fi
 grep -q "DSV4_E_NOT_FOUND: .*no-model" "$dir/errors" || fail "engine: its log does not say what is missing"
-exported=$($nm -D --defined-only "$plugin" | awk '$2 == "T" {print $3}')
+exported=$(nm -D --defined-only "$plugin" | awk '$2 == "T" {print $3}')
 [ "$exported" = npc_plugin ] || fail "engine: the plug-in exports: $exported"
 
 # ---- editor: both ends of its pipes are held open here, as an editor does
