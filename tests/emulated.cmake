@@ -1,6 +1,6 @@
-# Tests of a cross build, whose programs run under an emulator. CTest starts programs under it by itself; what scripts and
-# other programs start gets a launcher. DSV4_NOT_EMULATED: what is not run there, each with its reason. These tests are
-# disabled, which CTest shows, and count as nothing.
+# Tests of a cross build, whose programs run under an emulator. CTest starts programs under it by itself; what scripts
+# and other programs start gets a launcher. DSV4_NOT_EMULATED: what is not run there, each with its reason. These tests
+# are disabled, which CTest shows, and count as nothing.
 
 # dsv4_runnable(variable target): sets `variable` to a file by which a script starts `target`.
 function(dsv4_runnable variable target)
@@ -22,11 +22,11 @@ if(CMAKE_CROSSCOMPILING)
     header_test cpp_headers_test
     # They build a stranger's project with the native compiler against what was installed.
     install_test package_test
-    # A game's frames of 16.7 ms pass while its characters answer: an emulated model is too slow for what the test hears.
+    # A game's frames of 16.7 ms pass while its characters answer: an emulated model is too slow for its lines.
     hosts_test
     # A bound of time; and its folder has the published sizes, as below.
     open_bench
-    # Thousands of steps of whole models, far above the processor: too long for an emulator, which is 20 to 90 times slower.
+    # Thousands of steps of whole models: minutes each. What they look at is above what knows a processor.
     rewind_session_test resume_api_test many_sessions_api_test session_memory_test shared_step_threads_test
     token_scripts_test message_scripts_test memory_faults_test verb_faults_test snapshot_damage_test sequences_test
     check_backend_test)
