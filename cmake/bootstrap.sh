@@ -6,6 +6,7 @@
 #
 #   sh cmake/bootstrap.sh            what `cmake --preset release` and the tests need
 #   sh cmake/bootstrap.sh --tests    also clang: header checks, sanitizers, fuzz targets
+#   sh cmake/bootstrap.sh --aarch64  for `cmake --preset aarch64`: cross compiler, qemu, the target's libraries; no oneDNN
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,12 +24,18 @@ say() { echo "bootstrap: $*"; }
 die() { echo "bootstrap: $*" >&2; exit 1; }
 
 with_tests=no
+with_aarch64=no
 for argument in "$@"; do
   case $argument in
     --tests) with_tests=yes ;;
-    *) die "unknown option $argument; known: --tests" ;;
+    --aarch64) with_aarch64=yes ;;
+    *) die "unknown option $argument; known: --tests --aarch64" ;;
   esac
 done
+
+if [ $with_aarch64 = yes ] && [ "$(uname -m)" = aarch64 ]; then
+  die "--aarch64 is for other machines; here: cmake --preset release -DDSV4_WITHOUT_ONEDNN=ON"
+fi
 
 # ---- Debian packages ----------------------------------------------------------------------------------------------
 # need PACKAGE COMMAND...: PACKAGE is wanted unless COMMAND succeeds. The thing itself is looked for, not the package,
@@ -46,7 +53,7 @@ cmake_is_new() {
   [ "${version% *}" -gt 3 ] || { [ "${version% *}" -eq 3 ] && [ "${version#* }" -ge 22 ]; }
 }
 wants_onednn() {  # not where the system's own oneDNN is new enough, nor where there are no wheels
-  [ "$(uname -m)" = x86_64 ] || return 1
+  [ "$(uname -m)" = x86_64 ] && [ $with_aarch64 = no ] || return 1
   ! grep -qs '^#define DNNL_VERSION_MAJOR 3' /usr/include/oneapi/dnnl/dnnl_version.h \
       /usr/local/include/oneapi/dnnl/dnnl_version.h
 }
@@ -93,6 +100,11 @@ if [ $with_tests = yes ]; then
   # The executor that runs the cuda backend's kernels without a GPU (tests/simt); it needs the toolkit's headers as well.
   need libboost-context-dev sh -c 'ls /usr/include/boost/context/detail/fcontext.hpp'
   need libclang-rt-dev sh -c 'ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer*'
+fi
+
+if [ $with_aarch64 = yes ]; then
+  need g++-aarch64-linux-gnu have aarch64-linux-gnu-g++
+  need qemu-user have qemu-aarch64
 fi
 
 if [ -n "$missing" ]; then
@@ -188,4 +200,5 @@ if ! has_xgrammar; then
   fetch xgrammar==$XGRAMMAR_VERSION $XGRAMMAR $XGRAMMAR_SHA256 source DSV4_WITHOUT_XGRAMMAR
   unpack_xgrammar
 fi
+if [ $with_aarch64 = yes ]; then sh cmake/aarch64_libraries.sh; fi
 say "everything is there"

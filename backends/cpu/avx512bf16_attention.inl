@@ -28,7 +28,9 @@ void unpack_kv_bf16(void* to, const uint8_t* row, int64_t nope, int64_t rope, in
     } else {
       float plain[64];
       for (int64_t i = 0; i < 64; i += kLanes) {
-        v_store(plain + i, v_mul(v_mul(v_e4m3(codes + b + i), v_set(kE4M3Value)), v_set(e8m0(e))));
+        V v[kCodes];
+        v_e4m3(v, codes + b + i);
+        v_store(plain + i, v_mul(v_mul(v[0], v_set(kE4M3Value)), v_set(e8m0(e))));
       }
       for (int64_t i = 0; i < 64; i += kLanes) v_store16(out + b + i, v_load(plain + i));
     }

@@ -1,8 +1,9 @@
 // The candidates in order, plain one first, each with what it needs. __builtin_cpu_supports answers for the processor
 // and for the operating system (it looks at XCR0), so a level is only offered where its registers are saved.
+// DSV4_CPU_X86, DSV4_CPU_ARM: the kernels that this build has (CMakeLists.txt).
 #include "backends/cpu/cpu_isa.h"
 
-#if defined(__x86_64__)
+#if defined(DSV4_CPU_X86)
 #include <cpuid.h>
 #endif
 
@@ -18,15 +19,15 @@ namespace {
 
 struct Candidate {
   const char* name;
-  const Kernels* kernels;  // null: not in this build
+  const Kernels* kernels;  // null: for other processors
   const char* missing;     // what this machine lacks for it; null: nothing
-  bool runs() const { return kernels != nullptr && missing == nullptr; }
 };
 
 struct Candidates {
-  Candidate list[5];
+  Candidate list[7];
 };
 
+#if defined(DSV4_CPU_X86)
 struct Feature {
   const char* name;
   bool here;
@@ -43,18 +44,16 @@ const char* first_missing(const Feature* features, int count) {
 // AMX: the compilers' own look-up does not know it everywhere, and the kernel has to be asked for its registers. That is
 // done where the processor has them only, since it makes the frames of the process's signals larger.
 const char* amx_missing() {
-#if defined(__x86_64__)
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 24 & 1) == 0) return "amx-tile";
   if ((d >> 22 & 1) == 0) return "amx-bf16";
   return request_tile_registers();
-#else
-  return "x86-64";
-#endif
 }
+#endif
 
 Candidates candidates() {
-#if defined(__x86_64__)
+  [[maybe_unused]] constexpr const char *kX86 = "x86-64", *kArm = "aarch64";
+#if defined(DSV4_CPU_X86)
   __builtin_cpu_init();
 #define DSV4_FEATURE(name) {name, __builtin_cpu_supports(name) != 0}
   const Feature features[] = {DSV4_FEATURE("avx2"),       DSV4_FEATURE("fma"),        DSV4_FEATURE("avx512f"),
@@ -62,17 +61,30 @@ Candidates candidates() {
                               DSV4_FEATURE("avx512bf16"), DSV4_FEATURE("avx512vbmi"), DSV4_FEATURE("avx512vnni")};
 #undef DSV4_FEATURE
   constexpr int kAvx2 = 2, kAvx512 = 6, kBf16 = 9;
-#else
-  const Feature features[] = {{"x86-64", false}};
-  constexpr int kAvx2 = 1, kAvx512 = 1, kBf16 = 1;
-#endif
   const char* amx = first_missing(features, kBf16);
-  if (amx == nullptr && amx_kernels() != nullptr) amx = amx_missing();
+  if (amx == nullptr) amx = amx_missing();
   return {{{"scalar", &scalar_kernels(), nullptr},
-           {"avx2", avx2_kernels(), first_missing(features, kAvx2)},
-           {"avx512", avx512_kernels(), first_missing(features, kAvx512)},
-           {"avx512-bf16", avx512_bf16_kernels(), first_missing(features, kBf16)},
-           {"amx", amx_kernels(), amx}}};
+           {"avx2", &avx2_kernels(), first_missing(features, kAvx2)},
+           {"avx512", &avx512_kernels(), first_missing(features, kAvx512)},
+           {"avx512-bf16", &avx512_bf16_kernels(), first_missing(features, kBf16)},
+           {"amx", &amx_kernels(), amx},
+           {"neon", nullptr, kArm},
+           {"neon-dotprod", nullptr, kArm}}};
+#else
+#if defined(DSV4_CPU_ARM)
+  const Candidate neon = {"neon", &neon_kernels(), nullptr};
+  const Candidate dotprod = {"neon-dotprod", &neon_dotprod_kernels(), has_byte_dot_products() ? nullptr : "asimddp"};
+#else
+  const Candidate neon = {"neon", nullptr, kArm}, dotprod = {"neon-dotprod", nullptr, kArm};
+#endif
+  return {{{"scalar", &scalar_kernels(), nullptr},
+           neon,
+           dotprod,
+           {"avx2", nullptr, kX86},
+           {"avx512", nullptr, kX86},
+           {"avx512-bf16", nullptr, kX86},
+           {"amx", nullptr, kX86}}};
+#endif
 }
 
 }  // namespace
@@ -82,13 +94,10 @@ const Kernels& choose_kernels(const std::string& isa) {
   const Kernels* best = nullptr;
   for (const Candidate& c : all.list) {
     if (isa.empty()) {
-      if (c.runs()) best = c.kernels;
+      if (c.missing == nullptr) best = c.kernels;
     } else if (isa == c.name) {
       if (c.missing != nullptr) {
         fail(Status::kUnsupported, "cpu backend: {}: this machine lacks {}; it runs {}", isa, c.missing, fmt::join(cpu_isa_levels(), ", "));
-      }
-      if (c.kernels == nullptr) {
-        fail(Status::kUnsupported, "cpu backend: {}: not in this build; it runs {}", isa, fmt::join(cpu_isa_levels(), ", "));
       }
       return *c.kernels;
     }
@@ -105,7 +114,7 @@ std::vector<std::string> cpu_isa_levels() {
   std::vector<std::string> names;
   const cpu::Candidates all = cpu::candidates();
   for (const cpu::Candidate& c : all.list) {
-    if (c.runs()) names.emplace_back(c.name);
+    if (c.missing == nullptr) names.emplace_back(c.name);
   }
   return names;
 }

@@ -2,6 +2,8 @@
 // set another on the thread that calls (flush-to-zero is common in audio and graphics): it gets its own back.
 #pragma once
 
+#include <cstdint>
+
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
@@ -10,26 +12,41 @@ namespace dsv4::cpu {
 
 class FloatMode {
  public:
-  FloatMode(const FloatMode&) = delete;
-  FloatMode& operator=(const FloatMode&) = delete;
-#if defined(__x86_64__)
-  FloatMode() : before_(_mm_getcsr()) {
+  FloatMode() : before_(read()) {
     if ((before_ & ~kFlags) != kDefault) set_default();
   }
   ~FloatMode() {
-    if ((before_ & ~kFlags) != kDefault) _mm_setcsr(before_);
+    if ((before_ & ~kFlags) != kDefault) write(before_);
   }
-  static void set_default() { _mm_setcsr(kDefault); }  // for good: on threads of our own
+  FloatMode(const FloatMode&) = delete;
+  FloatMode& operator=(const FloatMode&) = delete;
+  static void set_default() { write(kDefault); }  // for good: on threads of our own
 
  private:
-  static constexpr unsigned kDefault = 0x1f80;  // all exceptions masked
-  static constexpr unsigned kFlags = 0x3f;      // exceptions that have happened: no mode
-  unsigned before_;
+#if defined(__x86_64__)
+  using Register = unsigned;
+  static constexpr Register kDefault = 0x1f80;  // all exceptions masked
+  static constexpr Register kFlags = 0x3f;      // exceptions that have happened: no mode
+  static Register read() { return _mm_getcsr(); }
+  static void write(Register mode) { _mm_setcsr(mode); }
+#elif defined(__aarch64__)
+  using Register = uint64_t;
+  static constexpr Register kDefault = 0;  // no flushing (FZ), no default NaN (DN), no traps
+  static constexpr Register kFlags = 0;    // what has happened is in another register, FPSR
+  // "memory": what is computed between the two stays there.
+  static Register read() {
+    Register mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode) : : "memory");
+    return mode;
+  }
+  static void write(Register mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode) : "memory"); }
 #else
-  FloatMode() {}
-  ~FloatMode() {}
-  static void set_default() {}
+  using Register = unsigned;
+  static constexpr Register kDefault = 0, kFlags = 0;
+  static Register read() { return kDefault; }
+  static void write(Register) {}
 #endif
+  Register before_;
 };
 
 }  // namespace dsv4::cpu

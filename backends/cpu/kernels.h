@@ -132,10 +132,12 @@ struct Kernels {
 };
 
 const Kernels& scalar_kernels();
-// Null where the build lacks them.
-const Kernels* avx2_kernels();
-const Kernels* avx512_kernels();
-const Kernels* avx512_bf16_kernels();
-const Kernels* amx_kernels();
+// Each in builds for its processors only: see CMakeLists.txt.
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+const Kernels& avx512_bf16_kernels();
+const Kernels& amx_kernels();
+const Kernels& neon_kernels();
+const Kernels& neon_dotprod_kernels();
 
 }  // namespace dsv4::cpu

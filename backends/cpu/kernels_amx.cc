@@ -7,7 +7,6 @@
 // in vdpbf16ps. Tiles are set up and given back in every call: a host's thread is left as it was.
 #include "backends/cpu/kernels.h"
 
-#ifdef DSV4_CPU_AMX
 #include <immintrin.h>
 
 namespace dsv4::cpu {
@@ -396,10 +395,9 @@ static_assert(kBlockedScratch >= 2 * kTall * kStride + kBlockedUnit * kBlockedRo
 
 }  // namespace
 
-const Kernels* amx_kernels() {
-  if (avx512_bf16_kernels() == nullptr) return nullptr;
+const Kernels& amx_kernels() {
   static const Kernels table = [] {
-    Kernels t = *avx512_bf16_kernels();
+    Kernels t = avx512_bf16_kernels();
     t.isa = "amx";
     for (int64_t& rows : t.least_blocked) rows = 4;
     t.least_blocked[kXPlain] = 8;  // vdpbf16ps keeps up with memory for longer where nothing is widened
@@ -407,12 +405,7 @@ const Kernels* amx_kernels() {
     t.dot_blocked = dot_blocked;
     return t;
   }();
-  return &table;
+  return table;
 }
 
 }  // namespace dsv4::cpu
-#else
-namespace dsv4::cpu {
-const Kernels* amx_kernels() { return nullptr; }
-}  // namespace dsv4::cpu
-#endif

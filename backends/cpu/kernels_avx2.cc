@@ -1,7 +1,6 @@
 // Kernels in AVX2, FMA and F16C. Compiled with wider instructions than the rest: see kernels.h before including.
 #include "backends/cpu/kernels.h"
 
-#ifdef DSV4_CPU_AVX2
 #include <immintrin.h>
 
 namespace dsv4::cpu {
@@ -9,6 +8,8 @@ namespace {
 
 using V = __m256;
 constexpr int kLanes = 8;
+constexpr int kRegisters = 16;
+constexpr int kCodes = 1;
 constexpr float kXScale = 0x1p60f;
 constexpr float kUnitE4M3 = 0x1p60f;   // 2^120 of v_e4m3 / kXScale
 constexpr float kUnitFP4 = 0x1p-61f;   // half of what v_fp4 gives / kXScale
@@ -109,9 +110,9 @@ inline V v_alternate() {
 }
 
 // Sign, exponent and mantissa of a code in their FP32 places: the value times 2^-120, subnormal codes included.
-inline V v_e4m3(const uint8_t* p) {
+inline void v_e4m3(V (&v)[kCodes], const uint8_t* p) {
   const __m256i b = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-  return v_and(_mm256_castsi256_ps(_mm256_slli_epi32(b, 20)), 0x87f00000u);
+  v[0] = v_and(_mm256_castsi256_ps(_mm256_slli_epi32(b, 20)), 0x87f00000u);
 }
 // Twice the value of every code.
 inline __m128i fp4_doubled() { return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12); }
@@ -129,7 +130,9 @@ inline void v_fp4(V (&v)[4], const uint8_t* p) {
 }
 
 using VI = __m256i;
+using VS = VI;
 inline VI vi_load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline VS vi_sums(const uint8_t* begin) { return vi_load(begin); }
 inline VI vi_broadcast(const uint8_t* p) {
   int32_t word;
   __builtin_memcpy(&word, p, 4);
@@ -143,24 +146,20 @@ inline int32_t vi_begin(int lower, int upper) {
 }
 
 #include "backends/cpu/vec_kernels.inl"
+#include "backends/cpu/x86_nibbles.inl"
 #include "backends/cpu/vec_index.inl"
 #include "backends/cpu/avx2_fp4.inl"
 #include "backends/cpu/avx2_e4m3.inl"
 }  // namespace
 
-const Kernels* avx2_kernels() {
+const Kernels& avx2_kernels() {
   static const Kernels table = [] {
     Kernels t = with_index_codes(vec_kernels("avx2"));
     t.direct[kFormatFP4] = direct_fp4_digits;
     t.direct[kFormatE4M3] = direct_e4m3_quads;
     return t;
   }();
-  return &table;
+  return table;
 }
 
 }  // namespace dsv4::cpu
-#else
-namespace dsv4::cpu {
-const Kernels* avx2_kernels() { return nullptr; }
-}  // namespace dsv4::cpu
-#endif

@@ -1,7 +1,6 @@
 // Kernels in AVX-512 F, BW, VL, DQ. Compiled with wider instructions than the rest: see kernels.h before including.
 #include "backends/cpu/kernels.h"
 
-#ifdef DSV4_CPU_AVX512
 #include <immintrin.h>
 
 namespace dsv4::cpu {
@@ -12,14 +11,9 @@ constexpr float kXScale = 0x1p60f;
 #include "backends/cpu/vec_index.inl"
 }  // namespace
 
-const Kernels* avx512_kernels() {
+const Kernels& avx512_kernels() {
   static const Kernels table = with_index_codes(vec_kernels("avx512"));
-  return &table;
+  return table;
 }
 
 }  // namespace dsv4::cpu
-#else
-namespace dsv4::cpu {
-const Kernels* avx512_kernels() { return nullptr; }
-}  // namespace dsv4::cpu
-#endif

@@ -5,7 +5,6 @@
 // the even columns of a group of 64 before the odd ones. vdpbf16ps flushes subnormals, and no code's value is one in BF16.
 #include "backends/cpu/kernels.h"
 
-#ifdef DSV4_CPU_AVX512_BF16
 #include <immintrin.h>
 
 namespace dsv4::cpu {
@@ -412,7 +411,7 @@ void dot_bf16(float* y, int64_t y_stride, const void* weights, int64_t w_stride,
 
 }  // namespace
 
-const Kernels* avx512_bf16_kernels() {
+const Kernels& avx512_bf16_kernels() {
   static const Kernels table = [] {
     Kernels t = with_index_codes(vec_kernels("avx512-bf16"));
     t.x_bytes = 2;
@@ -436,12 +435,7 @@ const Kernels* avx512_bf16_kernels() {
     t.weigh = weigh<uint16_t>;
     return t;
   }();
-  return &table;
+  return table;
 }
 
 }  // namespace dsv4::cpu
-#else
-namespace dsv4::cpu {
-const Kernels* avx512_bf16_kernels() { return nullptr; }
-}  // namespace dsv4::cpu
-#endif

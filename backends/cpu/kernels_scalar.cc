@@ -9,6 +9,8 @@ namespace dsv4::cpu {
 namespace {
 
 constexpr int kLanes = 4;
+constexpr int kRegisters = 8;  // a compiler's vectors of what every machine has
+constexpr int kCodes = 1;
 constexpr float kXScale = 1.0f;
 constexpr float kUnitE4M3 = 1.0f;
 constexpr float kUnitFP4 = 1.0f;
@@ -138,8 +140,8 @@ template <int kStride>
 inline V v_alternate() {
   return each([&](int i) { return (i & kStride) != 0 ? -1.0f : 1.0f; });
 }
-inline V v_e4m3(const uint8_t* p) {
-  return each([&](int i) { return kE4M3[p[i]]; });
+inline void v_e4m3(V (&v)[kCodes], const uint8_t* p) {
+  v[0] = each([&](int i) { return kE4M3[p[i]]; });
 }
 inline void v_fp4(V (&v)[8], const uint8_t* p) {
   for (int k = 0; k < 8; ++k) {

@@ -8,8 +8,10 @@ static void unpack_kv(void* to, const uint8_t* row, int64_t nope, int64_t rope_d
   const uint8_t* scales = codes + nope;
   for (int64_t b = 0; b < nope; b += 64) {
     const V scale = v_set(e8m0(scales[b / 64]));
-    for (int64_t i = b; i < b + 64; i += kLanes) {
-      v_store(out + i, v_mul(v_mul(v_e4m3(codes + i), v_set(kE4M3Value)), scale));
+    for (int64_t i = b; i < b + 64; i += kCodes * kLanes) {
+      V v[kCodes];
+      v_e4m3(v, codes + i);
+      for (int k = 0; k < kCodes; ++k) v_store(out + i + k * kLanes, v_mul(v_mul(v[k], v_set(kE4M3Value)), scale));
     }
   }
   int64_t i = 0;
@@ -57,7 +59,7 @@ static inline void score_block(float* scores, int64_t stride, const float* q, co
 template <int H>
 static inline void score_heads(float* scores, int64_t stride, const float* q, const float* keys, int64_t count,
                                int64_t dim, float scale) {
-  constexpr int kKeys = kLanes == 16 ? 4 : 2;
+  constexpr int kKeys = kRegisters == 32 ? 4 : 2;
   int64_t j = 0;
   for (; j + kKeys <= count; j += kKeys) score_block<H, kKeys>(scores + j, stride, q, keys + j * dim, dim, scale);
   for (; j < count; ++j) score_block<H, 1>(scores + j, stride, q, keys + j * dim, dim, scale);
@@ -128,7 +130,7 @@ static inline void weigh_block(float* o, const float* factor, const float* p, in
 template <int H, class Value>
 static inline void weigh_heads(float* o, const float* factor, const float* p, int64_t stride, const Value* values,
                                int64_t count, int64_t dim) {
-  constexpr int kChunk = kLanes == 16 ? 4 : 2;
+  constexpr int kChunk = kRegisters == 32 ? 4 : 2;
   int64_t c = 0;
   for (; c + kChunk * kLanes <= dim; c += kChunk * kLanes) {
     weigh_block<H, kChunk>(o + c, factor, p, stride, values + c, count, dim);
@@ -169,7 +171,7 @@ static inline void index_block(V (&total)[K], const float* q, const float* w, in
 template <int K>
 static inline void index_keys(float* out, const float* q, const float* w, int64_t heads, const float* keys,
                               int64_t dim) {
-  constexpr int kHeads = kLanes == 16 ? 4 : 2;
+  constexpr int kHeads = kRegisters == 32 ? 4 : 2;
   V total[K];
   for (int k = 0; k < K; ++k) total[k] = v_zero();
   int64_t h = 0;

@@ -2,6 +2,8 @@
 
 using V = __m512;
 constexpr int kLanes = 16;
+constexpr int kRegisters = 32;
+constexpr int kCodes = 1;
 constexpr float kUnitE4M3 = 0x1p120f / kXScale;
 constexpr float kUnitFP4 = 1.0f / kXScale;
 constexpr float kE4M3Value = 0x1p120f;
@@ -89,10 +91,10 @@ static inline V v_alternate() {
 }
 
 // Sign, exponent and mantissa of a code in their FP32 places: the value times 2^-120, subnormal codes included.
-static inline V v_e4m3(const uint8_t* p) {
+static inline void v_e4m3(V (&v)[kCodes], const uint8_t* p) {
   const __m512i b = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  return _mm512_castsi512_ps(
-      _mm512_and_si512(_mm512_slli_epi32(b, 20), _mm512_set1_epi32(static_cast<int>(0x87f00000u))));
+  const __m512i fields = _mm512_set1_epi32(static_cast<int>(0x87f00000u));
+  v[0] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_slli_epi32(b, 20), fields));
 }
 static inline V e2m1_values(__m128i codes) {
   const __m512 table = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f,
@@ -107,7 +109,9 @@ static inline void v_fp4(V (&v)[2], const uint8_t* p) {
 }
 
 using VI = __m512i;
+using VS = VI;
 static inline VI vi_load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+static inline VS vi_sums(const uint8_t* begin) { return vi_load(begin); }
 static inline VI vi_broadcast(const uint8_t* p) {
   int32_t word;
   __builtin_memcpy(&word, p, 4);
@@ -127,3 +131,4 @@ static inline int32_t vi_begin(int lower, int upper) {
   return static_cast<int32_t>(static_cast<uint32_t>(upper) << 16 | (static_cast<uint32_t>(lower) & 0xffffu));
 }
 #endif
+#include "backends/cpu/x86_nibbles.inl"

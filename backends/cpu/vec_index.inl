@@ -4,9 +4,10 @@
 // order, in 16 bits. Heads are lanes; four codes of a key at a time are broadcast to all of them. The instructions want
 // one side unsigned: a key's bytes are 2k + 12, and what is too much, 12 · Σ 2q, is where the sums begin.
 // Both sides have the even columns of all blocks first and then the odd ones, as nibbles fall apart.
-// Over VI (4 * kLanes bytes): vi_load, vi_broadcast (of four bytes), vi_dot (a lane's four products of an unsigned and a
-// signed byte are added), vi_float (a lane's sum), vi_begin (the lane in which its lower two and its upper two products
-// begin).
+// Over VI (4 * kLanes bytes) and VS (the sums of kLanes heads): vi_load, vi_broadcast (of four bytes), vi_dot (a lane's
+// four products of an unsigned and a signed byte are added), vi_float (a lane's sum), vi_begin (the four bytes in which its
+// lower two and its upper two products begin), vi_sums (of kLanes of these), vi_nibbles (the low and the high nibbles of 16
+// bytes, looked up).
 
 constexpr int64_t kCodeBlock = 32;                                     // columns that share a scale
 constexpr int64_t kHeadsBlock = kCodeBlock * kLanes + 2 * 4 * kLanes;  // bytes: codes, beginnings, scales
@@ -62,14 +63,8 @@ static bool pack_index_query(void* out, const uint16_t* q, int64_t heads, int64_
 static inline int64_t index_key_bytes(int64_t dim) { return dim + dim / kCodeBlock * 4; }
 
 static inline void unpack_index_key(uint8_t* out, const uint8_t* row, int64_t dim) {
-  const __m128i table = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
-  const __m128i mask = _mm_set1_epi8(15);
-  for (int64_t c = 0; c < dim / 2; c += 16) {
-    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + c));
-    const __m128i even = _mm_and_si128(b, mask), odd = _mm_and_si128(_mm_srli_epi16(b, 4), mask);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + c), _mm_shuffle_epi8(table, even));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + dim / 2 + c), _mm_shuffle_epi8(table, odd));
-  }
+  alignas(16) static constexpr uint8_t kTable[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+  for (int64_t c = 0; c < dim / 2; c += 16) vi_nibbles(out + c, out + dim / 2 + c, kTable, row + c);
   for (int64_t b = 0; b < dim / kCodeBlock; ++b) {
     const float scale = e8m0(row[dim / 2 + b]);
     __builtin_memcpy(out + dim + 4 * b, &scale, 4);
@@ -85,9 +80,9 @@ static inline void index_code_block(V (&total)[K], const uint8_t* q, int64_t gro
   const int64_t key_bytes = index_key_bytes(dim);
   for (int64_t b = 0; b < dim / kCodeBlock; ++b) {
     const uint8_t* block = q + b * kHeadsBlock;
-    VI dots[K][H];
+    VS dots[K][H];
     for (int k = 0; k < K; ++k)
-      for (int h = 0; h < H; ++h) dots[k][h] = vi_load(block + h * group_bytes + kCodeBlock * kLanes);
+      for (int h = 0; h < H; ++h) dots[k][h] = vi_sums(block + h * group_bytes + kCodeBlock * kLanes);
     const auto half = [&](const uint8_t* codes, const uint8_t* from) {
       for (int d = 0; d < 4; ++d) {
         VI a[H];

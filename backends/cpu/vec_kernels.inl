@@ -1,11 +1,11 @@
 // Every kernel of kernels.h once, over a vector type that the including file defines in an anonymous namespace:
-//   V, kLanes; v_zero v_set v_load v_store v_load_n v_store_n (n < kLanes, zero-filled) v_load16 v_store16 (BF16,
-//   rounding), v_load_pairs v_store_pairs (2 * kLanes BF16 as even and odd elements), v_add v_sub v_mul v_div v_fma
+//   V, kLanes, kRegisters (how many there are of V); v_zero v_set v_load v_store v_load_n v_store_n (n < kLanes,
+//   zero-filled) v_load16 v_store16 (BF16, rounding), v_load_pairs v_store_pairs (2 * kLanes BF16 as even and odd elements), v_add v_sub v_mul v_div v_fma
 //   v_max v_min v_abs v_or_sign(x, s) v_binade(x) (x >= 0 with its mantissa cleared), v_round16, v_rint,
 //   v_exp2i (2^n of an integral n), v_sum v_maximum, v_swap<s> (lane i gets lane i ^ s), v_alternate<s> (+1 where
 //   i & s is 0, else -1), VD (sums of kLanes in double) vd_zero vd_add_square vd_sum, v_fused (v_fma, the product never
-//   rounded), v_e4m3 (kLanes codes, value * kE4M3Unit^-1 ... see below), v_fp4 (16 bytes, 32 values),
-//   v_e2m1 (kLanes / 2 bytes, exact values).
+//   rounded), v_e4m3 (kCodes vectors of codes, 1 / kE4M3Value of their values: see below), v_fp4 (16
+//   bytes, 32 values, 1 / kFP4Value of theirs).
 // Cheap conversions leave a power of two behind: an E4M3 code becomes value * 2^-120 by a shift alone. kXScale, a power
 // of two that packed rows of quantised products carry, keeps a block's sum in the middle of FP32's range, and kUnit
 // puts the rest right once per block. All of it is exact.

@@ -70,8 +70,10 @@ static inline void put_sums(float* y, int64_t y_stride, const V (&total)[R][M]) 
   }
 }
 
+// Where few sums are on their way, a block has several of its own, that do not wait for each other.
 template <int R, int M>
 static void e4m3_rows(float* y, int64_t y_stride, const WeightView& w, int64_t row, const float* const* x) {
+  constexpr int kSums = R * M < kCodes ? kCodes : 1;
   const uint8_t* p[R];
   const uint8_t* s[R];
   for (int r = 0; r < R; ++r) {
@@ -92,25 +94,32 @@ static void e4m3_rows(float* y, int64_t y_stride, const WeightView& w, int64_t r
         q[r] = tail[r];
       }
     }
-    V sum[R][M];
+    V sum[R][M][kSums];
     for (int r = 0; r < R; ++r)
-      for (int m = 0; m < M; ++m) sum[r][m] = v_zero();
+      for (int m = 0; m < M; ++m)
+        for (V& s : sum[r][m]) s = v_zero();
     const int64_t ahead = R == 1 ? kPage : R * w.row_bytes;
     for (int r = 0; r < R; ++r) {
       prefetch_ahead(p[r] + c + ahead);
       prefetch_ahead(p[r] + c + ahead + 64);
     }
-    for (int64_t i = 0; i < 128; i += kLanes) {
-      V a[M];
-      for (int m = 0; m < M; ++m) a[m] = v_load(x[m] + c + i);
-      for (int r = 0; r < R; ++r) {
-        const V v = v_e4m3(q[r] + i);
-        for (int m = 0; m < M; ++m) sum[r][m] = v_fma(v, a[m], sum[r][m]);
+    for (int64_t i = 0; i < 128; i += kCodes * kLanes) {
+      V v[R][kCodes];
+      for (int r = 0; r < R; ++r) v_e4m3(v[r], q[r] + i);
+      for (int k = 0; k < kCodes; ++k) {
+        V a[M];
+        for (int m = 0; m < M; ++m) a[m] = v_load(x[m] + c + i + k * kLanes);
+        for (int r = 0; r < R; ++r)
+          for (int m = 0; m < M; ++m) sum[r][m][k % kSums] = v_fma(v[r][k], a[m], sum[r][m][k % kSums]);
       }
     }
     for (int r = 0; r < R; ++r) {
       const V scale = v_set(e8m0(s[r][c / 128]));
-      for (int m = 0; m < M; ++m) total[r][m] = v_fma(v_mul(sum[r][m], v_set(kUnitE4M3)), scale, total[r][m]);
+      for (int m = 0; m < M; ++m) {
+        V all = sum[r][m][0];
+        for (int k = 1; k < kSums; ++k) all = v_add(all, sum[r][m][k]);
+        total[r][m] = v_fma(v_mul(all, v_set(kUnitE4M3)), scale, total[r][m]);
+      }
     }
   }
   put_sums<R, M>(y, y_stride, total);
@@ -232,7 +241,7 @@ static void direct(float* y, int64_t y_stride, const WeightView& w, int64_t firs
   const float* in[4];
   for (int m = 0; m < rows; ++m) in[m] = static_cast<const float*>(x[m]);
   // Weight rows side by side share the inputs that they meet; one after the other they are read faster.
-  constexpr bool wide = kLanes == 16, linear = Rows::kLinear;  // wide: 32 registers
+  constexpr bool wide = kRegisters == 32, linear = Rows::kLinear;
   if (rows == 1) direct_rows<Rows, 1, 1>(y, y_stride, w, first, count, in);
   if (rows == 2) direct_rows<Rows, linear ? 1 : wide ? 4 : 2, 2>(y, y_stride, w, first, count, in);
   if (rows == 3) direct_rows<Rows, linear ? 1 : wide ? 2 : 1, 3>(y, y_stride, w, first, count, in);
@@ -260,8 +269,12 @@ static bool widen_e4m3(void* out, int64_t stride, const WeightView& w, int64_t f
         q = tail;
       }
       const V scale = v_set(e8m0(s[c / 128]));
-      for (int64_t k = 0; k < 128; k += kLanes) {
-        v_store(y + c + k, v_mul(v_mul(v_e4m3(q + k), v_set(kUnitE4M3)), scale));
+      for (int64_t i = 0; i < 128; i += kCodes * kLanes) {
+        V v[kCodes];
+        v_e4m3(v, q + i);
+        for (int k = 0; k < kCodes; ++k) {
+          v_store(y + c + i + k * kLanes, v_mul(v_mul(v[k], v_set(kUnitE4M3)), scale));
+        }
       }
     }
   }
@@ -347,8 +360,8 @@ static void dot_block(float* y, int64_t y_stride, const float* w, int64_t w_stri
   }
 }
 
-constexpr int kDotRows = kLanes >= 8 ? 4 : 2;  // weight rows x input rows whose sums are registers
-constexpr int kDotInputs = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 2;
+constexpr int kDotRows = kRegisters >= 16 ? 4 : 2;  // weight rows x input rows whose sums are registers
+constexpr int kDotInputs = kRegisters == 32 ? 6 : kRegisters == 16 ? 3 : 2;
 
 // Every block of sums asks for its share of what is read next.
 struct AheadShare {

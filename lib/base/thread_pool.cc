@@ -20,7 +20,7 @@ void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
-  __asm__ volatile("yield");
+  __asm__ volatile("isb");  // waits some tens of cycles; "yield" is no wait at all on most processors
 #endif
 }
 

@@ -3,6 +3,7 @@
 # has no global constructors, registers no destructors, and does not import what a library may not call.
 #   exports_test.sh ROOT LIBRARY ARCHIVE
 set -eu
+nm=${NM:-nm}
 root=$1
 library=$2
 archive=$3
@@ -21,7 +22,7 @@ sed 's/(.*//; s/.*[ *]//' "$dir/lines" | sort >"$dir/declared"
 sed -n 's/^[a-z].*[ *]\(dsv4_[a-z0-9_]*\)(.*/\1/p' "$root/include/dsv4.h" | sort >"$dir/unmarked"
 if [ -s "$dir/unmarked" ]; then fail "declared without DSV4_API: $(tr '\n' ' ' <"$dir/unmarked")"; fi
 
-nm -D --defined-only "$library" | awk '{print $NF}' | grep -v '^DSV4_[0-9]*$' >"$dir/versioned" || true
+$nm -D --defined-only "$library" | awk '{print $NF}' | grep -v '^DSV4_[0-9]*$' >"$dir/versioned" || true
 sed 's/@.*//' "$dir/versioned" | sort >"$dir/exported"
 comm -23 "$dir/declared" "$dir/exported" >"$dir/lacking"
 comm -13 "$dir/declared" "$dir/exported" >"$dir/extra"
@@ -34,10 +35,10 @@ if grep -v "@@DSV4_$soname\$" "$dir/versioned" >&2; then fail "the symbols above
 # Of our own objects, not of the finished library: what the compiler's runtime brings along is its affair.
 readelf -SW "$archive" | awk '/^File:/ {file = $2} / \.(init_array|ctors)/ {print file}' | sort -u >"$dir/constructors"
 if [ -s "$dir/constructors" ]; then fail "global constructors: $(tr '\n' ' ' <"$dir/constructors")"; fi
-[ "$(nm "$archive" 2>/dev/null | grep -c ' T dsv4_')" -gt 10 ] || fail "$archive is not the static libdsv4"
+[ "$($nm "$archive" 2>/dev/null | grep -c ' T dsv4_')" -gt 10 ] || fail "$archive is not the static libdsv4"
 for symbol in __cxa_atexit atexit abort exit _exit quick_exit __assert_fail printf puts putchar perror vprintf \
               __printf_chk __vprintf_chk stdout getenv secure_getenv setenv signal sigaction; do
-  if nm -D --undefined-only "$library" | grep -q " $symbol\(@\|\$\)"; then fail "the library imports $symbol"; fi
+  if $nm -D --undefined-only "$library" | grep -q " $symbol\(@\|\$\)"; then fail "the library imports $symbol"; fi
 done
 
 echo "$(wc -l <"$dir/declared") functions declared, $(wc -l <"$dir/exported") exported"
