@@ -6,6 +6,7 @@
 #
 #   sh cmake/bootstrap.sh            what `cmake --preset release` and the tests need
 #   sh cmake/bootstrap.sh --tests    also clang: header checks, sanitizers, fuzz targets
+#   sh cmake/bootstrap.sh --windows  also what `cmake --preset windows` needs: mingw-w64, Wine, libraries for the target
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,10 +24,12 @@ say() { echo "bootstrap: $*"; }
 die() { echo "bootstrap: $*" >&2; exit 1; }
 
 with_tests=no
+with_windows=no
 for argument in "$@"; do
   case $argument in
     --tests) with_tests=yes ;;
-    *) die "unknown option $argument; known: --tests" ;;
+    --windows) with_windows=yes ;;
+    *) die "unknown option $argument; known: --tests, --windows" ;;
   esac
 done
 
@@ -93,6 +96,11 @@ if [ $with_tests = yes ]; then
   # The executor that runs the cuda backend's kernels without a GPU (tests/simt); it needs the toolkit's headers as well.
   need libboost-context-dev sh -c 'ls /usr/include/boost/context/detail/fcontext.hpp'
   need libclang-rt-dev sh -c 'ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer*'
+fi
+
+if [ $with_windows = yes ]; then
+  . cmake/bootstrap_windows.sh
+  windows_packages
 fi
 
 if [ -n "$missing" ]; then
@@ -188,4 +196,6 @@ if ! has_xgrammar; then
   fetch xgrammar==$XGRAMMAR_VERSION $XGRAMMAR $XGRAMMAR_SHA256 source DSV4_WITHOUT_XGRAMMAR
   unpack_xgrammar
 fi
+
+if [ $with_windows = yes ]; then windows_dependencies; fi
 say "everything is there"
