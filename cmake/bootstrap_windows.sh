@@ -59,16 +59,17 @@ windows_library() {  # windows_library NAME FILE CMAKELISTS_FOLDER OPTION...
   rm -rf "$work"
 }
 
-windows_headers() {
-  mkdir -p $windows_deps/include $windows_deps/share/cmake $windows_deps/lib/cmake/fmt
-  cp -R /usr/include/fmt /usr/include/nlohmann /usr/include/doctest $windows_deps/include/
-  cp -R /usr/share/cmake/nlohmann_json $windows_deps/share/cmake/
-  cp -R /usr/lib/cmake/doctest $windows_deps/lib/cmake/
-  # Debian's own description of fmt asks for its Linux library as well.
-  cat >$windows_deps/lib/cmake/fmt/fmt-config.cmake <<'CMAKE'
-add_library(fmt::fmt-header-only INTERFACE IMPORTED)
-target_compile_definitions(fmt::fmt-header-only INTERFACE FMT_HEADER_ONLY=1)
-target_include_directories(fmt::fmt-header-only INTERFACE ${CMAKE_CURRENT_LIST_DIR}/../../../include)
+# Their own packages' descriptions name /usr/include, or a Linux library.
+windows_headers() {  # windows_headers NAME TARGET PROPERTY
+  mkdir -p $windows_deps/include $windows_deps/lib/cmake/"$1"
+  cp -R /usr/include/"${1%_json}" $windows_deps/include/
+  cat >$windows_deps/lib/cmake/"$1/$1-config.cmake" <<CMAKE
+if(TARGET $2)
+  return()
+endif()
+add_library($2 INTERFACE IMPORTED)
+target_include_directories($2 INTERFACE \${CMAKE_CURRENT_LIST_DIR}/../../../include)
+$3
 CMAKE
 }
 
@@ -83,6 +84,8 @@ windows_dependencies() {
   windows_library zstd $ZSTD_SOURCE build/cmake -DZSTD_BUILD_PROGRAMS=OFF -DZSTD_BUILD_SHARED=OFF \
     -DZSTD_MULTITHREAD_SUPPORT=OFF -DZSTD_LEGACY_SUPPORT=OFF
   windows_library pcre2 $PCRE2_SOURCE . -DPCRE2_SUPPORT_JIT=ON -DPCRE2_BUILD_PCRE2GREP=OFF -DPCRE2_BUILD_TESTS=OFF
-  windows_headers
+  windows_headers fmt fmt::fmt-header-only "target_compile_definitions(fmt::fmt-header-only INTERFACE FMT_HEADER_ONLY=1)"
+  windows_headers nlohmann_json nlohmann_json::nlohmann_json ""
+  windows_headers doctest doctest::doctest ""
   windows_stamp >$windows_deps/.windows
 }
