@@ -41,6 +41,10 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/dsv4-config-version.cmake
 install(FILES ${PROJECT_BINARY_DIR}/dsv4-config.cmake ${PROJECT_BINARY_DIR}/dsv4-config-version.cmake
         DESTINATION ${package_dir})
 
+set(static_cflags "")
+if(WIN32)
+  set(static_cflags "-DDSV4_STATIC")
+endif()
 # ${pcfiledir} makes the .pc file independent of where the prefix ends up.
 file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/dsv4.pc.in ${PROJECT_BINARY_DIR}/dsv4.pc @ONLY)

@@ -33,7 +33,7 @@ WINEPREFIX=$PWD/build/wine
 export WINEPREFIX WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe="
 unset DISPLAY WAYLAND_DISPLAY
 wine=$(sed -n 's/^CMAKE_CROSSCOMPILING_EMULATOR:[A-Z]*=//p; s/^DSV4_WINE:[A-Z]*=//p' build/windows/CMakeCache.txt | head -n 1)
-say "Wine: $("$wine" build/windows/bin/dsv4.exe --version 2>build/wine.log | tr -d '\r' | tr '\n' ';')" 
+say "Wine: $("$wine" build/windows/bin/dsv4.exe --version 2>build/wine.log | tr -d '\r' | tr '\n' ';')"
 say "test"
 # shellcheck disable=SC2086  # words
 ctest --preset windows --parallel "$jobs" --no-tests=error $slow
