@@ -61,9 +61,9 @@ windows_library() {  # windows_library NAME FILE CMAKELISTS_FOLDER OPTION...
 
 # Their own packages' descriptions name /usr/include, or a Linux library.
 windows_headers() {  # windows_headers NAME TARGET PROPERTY
-  mkdir -p $windows_deps/include $windows_deps/lib/cmake/"$1"
-  cp -R /usr/include/"${1%_json}" $windows_deps/include/
-  cat >$windows_deps/lib/cmake/"$1/$1-config.cmake" <<CMAKE
+  mkdir -p "$windows_deps/include" "$windows_deps/lib/cmake/$1"
+  cp -Rp "/usr/include/${1%_json}" "$windows_deps/include/"
+  cat >"$windows_deps/lib/cmake/$1/$1-config.cmake" <<CMAKE
 if(TARGET $2)
   return()
 endif()
@@ -84,7 +84,8 @@ windows_dependencies() {
   windows_library zstd $ZSTD_SOURCE build/cmake -DZSTD_BUILD_PROGRAMS=OFF -DZSTD_BUILD_SHARED=OFF \
     -DZSTD_MULTITHREAD_SUPPORT=OFF -DZSTD_LEGACY_SUPPORT=OFF
   windows_library pcre2 $PCRE2_SOURCE . -DPCRE2_SUPPORT_JIT=ON -DPCRE2_BUILD_PCRE2GREP=OFF -DPCRE2_BUILD_TESTS=OFF
-  windows_headers fmt fmt::fmt-header-only "target_compile_definitions(fmt::fmt-header-only INTERFACE FMT_HEADER_ONLY=1)"
+  windows_headers fmt fmt::fmt-header-only \
+    "target_compile_definitions(fmt::fmt-header-only INTERFACE FMT_HEADER_ONLY=1)"
   windows_headers nlohmann_json nlohmann_json::nlohmann_json ""
   windows_headers doctest doctest::doctest ""
   windows_stamp >$windows_deps/.windows

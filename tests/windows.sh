@@ -5,8 +5,8 @@
 #   sh tests/windows.sh           configure, build, test
 #   sh tests/windows.sh long      also what emulation makes too long for every day (label slow)
 #
-# The first failure ends it, with CTest's own list of what failed. JOBS: how many at once (default: the cores). What has no
-# test here, and why, is said by the configure step and in tests/left_out_on_windows.cmake.
+# The first failure ends it, with CTest's own list of what failed. JOBS: how many at once (default: the cores). What has
+# no test here, and why, is said by the configure step and in tests/left_out_on_windows.cmake.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,16 +23,17 @@ say() { echo "==== $(($(date +%s) - started)) s: $*"; }
 say "what is missing is installed"
 sh cmake/bootstrap.sh --windows
 say "configure"
-cmake --preset windows -DDSV4_WERROR=ON >build/configure-windows.log 2>&1 || { cat build/configure-windows.log >&2; exit 1; }
+cmake --preset windows -DDSV4_WERROR=ON >build/configure-windows.log 2>&1 ||
+  { cat build/configure-windows.log >&2; exit 1; }
 grep 'left out' build/configure-windows.log
 say "build"
 cmake --build --preset windows --parallel "$jobs"
 
-# A Wine of our own: nothing of the user's, no window, no sound. It is made before the tests, which would make it at once.
+# A Wine of our own: nothing of the user's, no window. It is made here, before several tests would at the same time.
 WINEPREFIX=$PWD/build/wine
 export WINEPREFIX WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe="
 unset DISPLAY WAYLAND_DISPLAY
-wine=$(sed -n 's/^CMAKE_CROSSCOMPILING_EMULATOR:[A-Z]*=//p; s/^DSV4_WINE:[A-Z]*=//p' build/windows/CMakeCache.txt | head -n 1)
+wine=$(sed -n 's/^DSV4_WINE:[A-Z]*=//p' build/windows/CMakeCache.txt)
 say "Wine: $("$wine" build/windows/bin/dsv4.exe --version 2>build/wine.log | tr -d '\r' | tr '\n' ';')"
 say "test"
 # shellcheck disable=SC2086  # words

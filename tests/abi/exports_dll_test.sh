@@ -20,7 +20,8 @@ grep '^ *DSV4_API' "$root/include/dsv4.h" | sed 's/(.*//; s/.*[ *]//' | sort >"$
 [ "$(wc -l <"$dir/declared")" -gt 10 ] || fail "only $(wc -l <"$dir/declared") functions found in dsv4.h"
 
 "$objdump" -p "$dll" >"$dir/headers"
-sed -n '/\[Ordinal\/Name Pointer\] Table/,/^$/s/^[ \t]*\[ *[0-9]*\] *//p' "$dir/headers" | awk '{print $NF}' | sort >"$dir/exported"
+sed -n '/\[Ordinal\/Name Pointer\] Table/,/^$/s/^[ \t]*\[ *[0-9]*\] *//p' "$dir/headers" |
+  awk '{print $NF}' | sort >"$dir/exported"
 "$objdump" -t "$import" | sed -n 's/.* __imp_//p' | sort -u >"$dir/imported"
 for side in exported imported; do
   comm -23 "$dir/declared" "$dir/$side" >"$dir/lacking"
@@ -35,13 +36,14 @@ if grep -ivx 'kernel32\.dll\|msvcrt\.dll\|ntdll\.dll\|api-ms-win-crt-.*\.dll' "$
   fail "the DLLs above are not the system's"
 fi
 
-"$objdump" -h "$archive" | awk '/file format/ {file = $1} $2 ~ /^\.(ctors|init_array|CRT)/ {print file, $2}' >"$dir/constructors"
+"$objdump" -h "$archive" | awk '/file format/ {file = $1}
+  $2 ~ /^\.(ctors|init_array|CRT)/ {print file, $2}' >"$dir/constructors"
 if [ -s "$dir/constructors" ]; then fail "global constructors: $(tr '\n' ' ' <"$dir/constructors")"; fi
 "$objdump" -s -j .drectve "$archive" 2>/dev/null | grep -i 'export' >&2 && fail "objects that order exports, see above"
 "$objdump" -t "$archive" >"$dir/symbols"
 [ "$(grep -c '(sec  *[1-9].* dsv4_[a-z_]*$' "$dir/symbols")" -gt 10 ] || fail "$archive is not the static libdsv4"
-for symbol in __cxa_atexit atexit abort exit _exit quick_exit _assert printf puts putchar perror vprintf __mingw_printf \
-              __mingw_vprintf getenv setenv _putenv signal raise; do
+for symbol in __cxa_atexit atexit abort exit _exit quick_exit _assert printf puts putchar perror vprintf \
+              __mingw_printf __mingw_vprintf getenv setenv _putenv signal raise; do
   if grep -q "(sec  *0).* \(__imp_\)\?$symbol\$" "$dir/symbols"; then fail "an object calls $symbol"; fi
 done
 

@@ -18,7 +18,10 @@ prefix=$dir/prefix
 for file in bin/dsv4.dll bin/dsv4.exe lib/libdsv4.dll.a lib/libdsv4.a lib/dsv4.def include/dsv4.h; do
   [ -f "$prefix/$file" ] || { echo "FAILED: no $file was installed" >&2; exit 1; }
 done
-if grep -rlF "$dir/first" "$prefix/lib/cmake"; then echo "FAILED: the files above name where it was first" >&2; exit 1; fi
+if grep -rlF "$dir/first" "$prefix/lib/cmake"; then
+  echo "FAILED: the files above name where it was first" >&2
+  exit 1
+fi
 
 for kind in OFF ON; do
   run "$cmake" -S "$root/tests/abi/consumer" -B "$dir/$kind" -G Ninja -DCMAKE_TOOLCHAIN_FILE="$toolchain" \

@@ -21,7 +21,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // Latin letters with accents, Cyrillic, Chinese, and a character beyond the first 65,536.
-const std::string kLetters = "Mod\xc3\xa8le \xd0\xbc\xd0\xbe\xd0\xb4\xd0\xb5\xd0\xbb\xd1\x8c \xe6\xa8\xa1\xe5\x9e\x8b \xf0\x9f\x90\x8b";
+const std::string kLetters = "Mod\xc3\xa8le \xd0\xbc\xd0\xbe\xd0\xb4\xd0\xb5\xd0\xbb\xd1\x8c "
+                             "\xe6\xa8\xa1\xe5\x9e\x8b \xf0\x9f\x90\x8b";
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
