@@ -7,6 +7,7 @@
 #   sh cmake/bootstrap.sh            what `cmake --preset release` and the tests need
 #   sh cmake/bootstrap.sh --tests    also clang: header checks, sanitizers, fuzz targets
 #   sh cmake/bootstrap.sh --aarch64  for `cmake --preset aarch64`: cross compiler, qemu, the target's libraries; no oneDNN
+#   sh cmake/bootstrap.sh --windows  for `cmake --preset windows`: mingw-w64, Wine, the target's libraries
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,11 +26,13 @@ die() { echo "bootstrap: $*" >&2; exit 1; }
 
 with_tests=no
 with_aarch64=no
+with_windows=no
 for argument in "$@"; do
   case $argument in
     --tests) with_tests=yes ;;
     --aarch64) with_aarch64=yes ;;
-    *) die "unknown option $argument; known: --tests --aarch64" ;;
+    --windows) with_windows=yes ;;
+    *) die "unknown option $argument; known: --tests --aarch64 --windows" ;;
   esac
 done
 
@@ -105,6 +108,10 @@ fi
 if [ $with_aarch64 = yes ]; then
   need g++-aarch64-linux-gnu have aarch64-linux-gnu-g++
   need qemu-user have qemu-aarch64
+fi
+if [ $with_windows = yes ]; then
+  . cmake/bootstrap_windows.sh
+  windows_packages
 fi
 
 if [ -n "$missing" ]; then
@@ -201,4 +208,5 @@ if ! has_xgrammar; then
   unpack_xgrammar
 fi
 if [ $with_aarch64 = yes ]; then sh cmake/aarch64_libraries.sh; fi
+if [ $with_windows = yes ]; then windows_dependencies; fi
 say "everything is there"

@@ -6,6 +6,9 @@ find_package(fmt REQUIRED)            # used header-only: nothing to link, nothi
 find_package(nlohmann_json REQUIRED)  # headers
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+if(WIN32)  # an archive there, which its header has to be told
+  target_compile_definitions(PkgConfig::PCRE2 INTERFACE PCRE2_STATIC)
+endif()
 # For the shared library: as archives they stay inside it, hidden. A host that has another version among its global
 # symbols would otherwise have that one called in place of ours (tests/abi/two_copies.c).
 find_library(DSV4_ZSTD_ARCHIVE libzstd.a HINTS ${ZSTD_LIBRARY_DIRS})

@@ -11,7 +11,12 @@ if(NOT DSV4_WITHOUT_XGRAMMAR)  # inside the libraries; of it only what its licen
   install(FILES ${DSV4_XGRAMMAR_DIR}/LICENSE ${DSV4_XGRAMMAR_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR}/xgrammar)
 endif()
 # Two export sets: hosts of the shared library need none of the dependencies that the static one calls for.
-install(TARGETS dsv4 EXPORT dsv4-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS dsv4 EXPORT dsv4-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+                                         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}   # Windows: the DLL
+                                         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})  # and its import library
+if(WIN32)  # for MSVC: lib /def:dsv4.def /machine:x64 /out:dsv4.lib
+  install(FILES ${PROJECT_BINARY_DIR}/dsv4.def DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(TARGETS dsv4_static EXPORT dsv4-static-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 if(TARGET dsv4_cuda)  # found beside the library at run time; without a driver it stays closed
   install(TARGETS dsv4_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -36,6 +41,10 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/dsv4-config-version.cmake
 install(FILES ${PROJECT_BINARY_DIR}/dsv4-config.cmake ${PROJECT_BINARY_DIR}/dsv4-config-version.cmake
         DESTINATION ${package_dir})
 
+set(static_cflags "")
+if(WIN32)
+  set(static_cflags "-DDSV4_STATIC")
+endif()
 # ${pcfiledir} makes the .pc file independent of where the prefix ends up.
 file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/dsv4.pc.in ${PROJECT_BINARY_DIR}/dsv4.pc @ONLY)

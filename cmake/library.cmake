@@ -31,6 +31,9 @@ foreach(library PCRE2 ZSTD)
 endforeach()
 
 set_target_properties(dsv4_static PROPERTIES OUTPUT_NAME dsv4)
+if(WIN32)
+  target_compile_definitions(dsv4_static INTERFACE DSV4_STATIC)
+endif()
 if(DSV4_ABI_DEBUG_INFO)  # the tests link the static library some sixty times
   add_custom_command(TARGET dsv4_static POST_BUILD COMMAND ${CMAKE_OBJCOPY} --strip-debug $<TARGET_FILE:dsv4_static>)
 endif()
@@ -38,6 +41,18 @@ endif()
 # (install.cmake), where it meets no other version of it.
 set_target_properties(dsv4 PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0 INSTALL_RPATH "$ORIGIN/dsv4"
                                       LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/dsv4.map)
+if(WIN32)
+  # dsv4.dll and libdsv4.dll.a. Objects are the same in both libraries, so none carries an order to export: the module
+  # definition does, one line for each function of the header. The compiler's runtime goes inside.
+  file(STRINGS ${PROJECT_SOURCE_DIR}/include/dsv4.h declarations REGEX "^ *DSV4_API")
+  list(TRANSFORM declarations REPLACE "^.*[ *](dsv4_[a-z0-9_]+)\\(.*$" "  \\1")
+  list(JOIN declarations "\n" declarations)
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/dsv4.def CONTENT "LIBRARY dsv4.dll\nEXPORTS\n@declarations@\n" @ONLY)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/dsv4.h)
+  target_sources(dsv4 PRIVATE ${PROJECT_BINARY_DIR}/dsv4.def)
+  set_target_properties(dsv4 PROPERTIES PREFIX "")
+  target_link_options(dsv4 PRIVATE $<$<BOOL:${MINGW}>:-static>)
+endif()
 if(UNIX AND NOT APPLE)
   # exclude-libs: what comes out of a static library stays inside, too; one process may hold several copies of it.
   target_link_options(dsv4 PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/dsv4.map -Wl,--exclude-libs,ALL)

@@ -1,6 +1,9 @@
 # cpack: a .deb and a .tar.gz of what `cmake --install` installs, which cmake/install.cmake says.
 #   cpack --config build/release/CPackConfig.cmake -B build/packages
 set(CPACK_GENERATOR DEB TGZ)
+if(WIN32)
+  set(CPACK_GENERATOR ZIP)
+endif()
 set(CPACK_PACKAGE_NAME libdsv4)
 set(CPACK_PACKAGE_VENDOR libdsv4)
 set(CPACK_PACKAGE_CONTACT "the developers of libdsv4 <libdsv4@localhost>")

@@ -33,9 +33,10 @@
 #define DSV4_VERSION_MINOR 1
 #define DSV4_VERSION_PATCH 0
 
+/* Windows: what dsv4.dll exports says its module definition. Define DSV4_STATIC to link the static library there. */
 #if defined(_WIN32)
-#if defined(DSV4_BUILD)
-#define DSV4_API __declspec(dllexport)
+#if defined(DSV4_BUILD) || defined(DSV4_STATIC)
+#define DSV4_API
 #else
 #define DSV4_API __declspec(dllimport)
 #endif

@@ -1,6 +1,6 @@
 // The candidates in order, plain one first, each with what it needs. __builtin_cpu_supports answers for the processor
 // and for the operating system (it looks at XCR0), so a level is only offered where its registers are saved.
-// DSV4_CPU_X86, DSV4_CPU_ARM: the kernels that this build has (CMakeLists.txt).
+// DSV4_CPU_X86, DSV4_CPU_AMX, DSV4_CPU_ARM: the kernels that this build has (CMakeLists.txt).
 #include "backends/cpu/cpu_isa.h"
 
 #if defined(DSV4_CPU_X86)
@@ -19,7 +19,7 @@ namespace {
 
 struct Candidate {
   const char* name;
-  const Kernels* kernels;  // null: for other processors
+  const Kernels* kernels;  // null: not in this build
   const char* missing;     // what this machine lacks for it; null: nothing
 };
 
@@ -41,6 +41,7 @@ const char* first_missing(const Feature* features, int count) {
   return nullptr;
 }
 
+#if defined(DSV4_CPU_AMX)
 // AMX: the compilers' own look-up does not know it everywhere, and the kernel has to be asked for its registers. That is
 // done where the processor has them only, since it makes the frames of the process's signals larger.
 const char* amx_missing() {
@@ -49,6 +50,7 @@ const char* amx_missing() {
   if ((d >> 22 & 1) == 0) return "amx-bf16";
   return request_tile_registers();
 }
+#endif
 #endif
 
 Candidates candidates() {
@@ -61,13 +63,17 @@ Candidates candidates() {
                               DSV4_FEATURE("avx512bf16"), DSV4_FEATURE("avx512vbmi"), DSV4_FEATURE("avx512vnni")};
 #undef DSV4_FEATURE
   constexpr int kAvx2 = 2, kAvx512 = 6, kBf16 = 9;
-  const char* amx = first_missing(features, kBf16);
-  if (amx == nullptr) amx = amx_missing();
+#if defined(DSV4_CPU_AMX)
+  Candidate amx = {"amx", &amx_kernels(), first_missing(features, kBf16)};
+  if (amx.missing == nullptr) amx.missing = amx_missing();
+#else
+  const Candidate amx = {"amx", nullptr, "a system that saves tile registers"};
+#endif
   return {{{"scalar", &scalar_kernels(), nullptr},
            {"avx2", &avx2_kernels(), first_missing(features, kAvx2)},
            {"avx512", &avx512_kernels(), first_missing(features, kAvx512)},
            {"avx512-bf16", &avx512_bf16_kernels(), first_missing(features, kBf16)},
-           {"amx", &amx_kernels(), amx},
+           amx,
            {"neon", nullptr, kArm},
            {"neon-dotprod", nullptr, kArm}}};
 #else

@@ -1,9 +1,10 @@
 #include "lib/base/dynamic_module.h"
 
-#ifdef _WIN32
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
-#else
+#include "lib/base/system_error.h"
+#include "lib/base/system_path.h"
+#include "lib/base/windows_api.h"
+
+#ifndef _WIN32
 #include <dlfcn.h>
 #endif
 
@@ -21,16 +22,16 @@ std::string containing_folder(const std::string& path) {
 
 std::string own_library_folder() {
   HMODULE module = nullptr;
-  char path[4096];
   const DWORD flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
-  if (!GetModuleHandleExA(flags, reinterpret_cast<LPCSTR>(&own_library_folder), &module)) return "";
-  const DWORD length = GetModuleFileNameA(module, path, sizeof(path));
-  return length == 0 || length == sizeof(path) ? "" : containing_folder(std::string(path, length));
+  if (!GetModuleHandleExW(flags, reinterpret_cast<LPCWSTR>(&own_library_folder), &module)) return "";
+  std::wstring path(32768, L'\0');  // the longest there is
+  const DWORD length = GetModuleFileNameW(module, path.data(), static_cast<DWORD>(path.size()));
+  return length >= path.size() ? "" : containing_folder(utf8_from_wide({path.data(), length}));
 }
 
 void* open_module(const std::string& path, std::string& reason) {
-  HMODULE module = LoadLibraryExA(path.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
-  if (module == nullptr) reason = path + ": error " + std::to_string(GetLastError());
+  HMODULE module = LoadLibraryExW(system_path(path).c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
+  if (module == nullptr) reason = path + ": " + system_message(GetLastError());
   return reinterpret_cast<void*>(module);
 }
 

@@ -9,11 +9,10 @@
 
 #include "lib/base/error.h"
 #include "lib/base/system_error.h"
+#include "lib/base/system_path.h"
+#include "lib/base/windows_api.h"
 
-#ifdef _WIN32
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
-#else
+#ifndef _WIN32
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -23,7 +22,34 @@
 namespace dsv4 {
 namespace {
 
-#ifndef _WIN32
+#ifdef _WIN32
+
+class FileHandle {
+ public:
+  explicit FileHandle(const std::string& path)
+      : handle_(CreateFileW(system_path(path).c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
+                            OPEN_EXISTING, 0, nullptr)) {
+    if (handle_ == INVALID_HANDLE_VALUE) fail_to_open(path, GetLastError());
+  }
+  ~FileHandle() { CloseHandle(handle_); }
+  FileHandle(const FileHandle&) = delete;
+  FileHandle& operator=(const FileHandle&) = delete;
+  HANDLE get() const { return handle_; }
+
+ private:
+  // A folder is refused as if it were locked.
+  [[noreturn]] static void fail_to_open(const std::string& path, DWORD error) {
+    const DWORD attributes = error == ERROR_ACCESS_DENIED ? GetFileAttributesW(system_path(path).c_str()) : 0;
+    if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0) {
+      fail(Status::kIo, "{}: not a regular file", path);
+    }
+    fail_system(path, "cannot open", error);
+  }
+
+  HANDLE handle_;
+};
+
+#else
 
 class Descriptor {
  public:
@@ -46,21 +72,18 @@ class Descriptor {
 #ifdef _WIN32
 
 FileMap::FileMap(const std::string& path) : path_(path) {
-  HANDLE file = CreateFileA(path.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, 0, nullptr);
-  if (file == INVALID_HANDLE_VALUE) fail_system(path, "cannot open", GetLastError());
+  const FileHandle file(path);
+  if (GetFileType(file.get()) != FILE_TYPE_DISK) fail(Status::kIo, "{}: not a regular file", path);
   LARGE_INTEGER size{};
-  GetFileSizeEx(file, &size);
+  if (!GetFileSizeEx(file.get(), &size)) fail_system(path, "cannot read its size", GetLastError());
   size_ = static_cast<size_t>(size.QuadPart);
-  if (size_ != 0) {
-    HANDLE mapping = CreateFileMappingA(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
-    if (mapping != nullptr) {
-      data_ = static_cast<const uint8_t*>(MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0));
-      CloseHandle(mapping);
-    }
-  }
+  if (size_ == 0) return;
+  HANDLE mapping = CreateFileMappingW(file.get(), nullptr, PAGE_READONLY, 0, 0, nullptr);
+  if (mapping == nullptr) fail_system(path, "cannot map", GetLastError());
+  data_ = static_cast<const uint8_t*>(MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0));
   const DWORD error = GetLastError();
-  CloseHandle(file);
-  if (size_ != 0 && data_ == nullptr) fail_system(path, "cannot map", error);
+  CloseHandle(mapping);  // the view keeps it
+  if (data_ == nullptr) fail_system(path, "cannot map", error);
 }
 
 FileMap::~FileMap() {
@@ -128,7 +151,10 @@ std::string read_file(const std::string& path, size_t limit) {
 
 bool file_exists(const std::string& path) {
 #ifdef _WIN32
-  return GetFileAttributesA(path.c_str()) != INVALID_FILE_ATTRIBUTES;
+  if (GetFileAttributesW(system_path(path).c_str()) != INVALID_FILE_ATTRIBUTES) return true;
+  const DWORD error = GetLastError();
+  if (!is_missing(error)) fail_system(path, "cannot be looked for", error);
+  return false;
 #else
   struct stat info {};
   if (stat(path.c_str(), &info) == 0) return true;

@@ -6,11 +6,9 @@
 
 #include "lib/base/error.h"
 #include "lib/base/system_error.h"
+#include "lib/base/windows_api.h"
 
-#ifdef _WIN32
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
-#else
+#ifndef _WIN32
 #include <fcntl.h>
 #include <unistd.h>
 #endif
@@ -43,8 +41,8 @@ HANDLE handle_of(intptr_t handle) { return reinterpret_cast<HANDLE>(handle); }
 
 FileWriter::FileWriter(const std::string& path) : path_(path) {
   for (int i = 0; i < kAttempts; ++i) {
-    beside_ = name_beside(path);
-    HANDLE file = CreateFileA(beside_.c_str(), GENERIC_WRITE, 0, nullptr, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, nullptr);
+    beside_ = system_path(name_beside(path));
+    HANDLE file = CreateFileW(beside_.c_str(), GENERIC_WRITE, 0, nullptr, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, nullptr);
     if (file != INVALID_HANDLE_VALUE) {
       handle_ = reinterpret_cast<intptr_t>(file);
       return;
@@ -58,7 +56,7 @@ FileWriter::FileWriter(const std::string& path) : path_(path) {
 void FileWriter::discard() noexcept {
   if (handle_ != -1) CloseHandle(handle_of(handle_));
   handle_ = -1;
-  if (!beside_.empty()) DeleteFileA(beside_.c_str());
+  if (!beside_.empty()) DeleteFileW(beside_.c_str());
   beside_.clear();
 }
 
@@ -78,15 +76,15 @@ void FileWriter::commit() {
   if (!FlushFileBuffers(handle_of(handle_))) fail_system(path_, "cannot write", GetLastError());
   CloseHandle(handle_of(handle_));
   handle_ = -1;
-  if (!MoveFileExA(beside_.c_str(), path_.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) {
+  if (!MoveFileExW(beside_.c_str(), system_path(path_).c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) {
     fail_system(path_, "cannot put the new file in its place", GetLastError());
   }
   beside_.clear();
 }
 
 FileReader::FileReader(const std::string& path) : path_(path) {
-  HANDLE file = CreateFileA(path.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,
-                            FILE_FLAG_SEQUENTIAL_SCAN, nullptr);
+  HANDLE file = CreateFileW(system_path(path).c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
+                            OPEN_EXISTING, FILE_FLAG_SEQUENTIAL_SCAN, nullptr);
   if (file == INVALID_HANDLE_VALUE) fail_system(path, "cannot open", GetLastError());
   handle_ = reinterpret_cast<intptr_t>(file);
 }

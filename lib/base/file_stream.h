@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "lib/base/system_path.h"
+
 namespace dsv4 {
 
 // Until commit() the path keeps what it held; without it nothing is left behind. Errors name the path: kNotFound (its
@@ -25,7 +27,7 @@ class FileWriter {
   void discard() noexcept;
 
   std::string path_;
-  std::string beside_;    // "" once it has its name
+  SystemPath beside_;     // "" once it has its name
   intptr_t handle_ = -1;  // a descriptor, or a HANDLE; -1: closed
 };
 

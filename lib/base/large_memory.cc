@@ -3,11 +3,9 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/windows_api.h"
 
-#ifdef _WIN32
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
-#else
+#ifndef _WIN32
 #include <sys/mman.h>
 #endif
 

@@ -13,6 +13,9 @@ namespace dsv4 {
 
 #else
 
+bool is_missing(unsigned long error);              // a file or its folder is not there
+std::string system_message(unsigned long error);  // UTF-8, without a full stop
+
 [[noreturn]] void fail_system(const std::string& path, const char* what, unsigned long error);
 
 #endif

@@ -3,10 +3,7 @@
 #include <cstdio>
 #include <cstring>
 
-#ifdef _WIN32
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
-#endif
+#include "lib/base/windows_api.h"
 
 namespace dsv4 {
 

@@ -1,9 +1,11 @@
 #include "lib/base/thread_pool.h"
 
 #include <algorithm>
+#include <bit>
 #include <exception>
 
 #include "lib/base/error.h"
+#include "lib/base/windows_api.h"
 
 #ifdef __linux__
 #include <sched.h>
@@ -92,6 +94,13 @@ int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(CPU_COUNT(&set), 1);
+#elif defined(_WIN32)
+  // A mask is of one group of at most 64; a process that nobody confined may use all groups.
+  DWORD_PTR process = 0, system = 0;
+  if (GetProcessAffinityMask(GetCurrentProcess(), &process, &system) && process != system) {
+    return std::popcount(static_cast<uint64_t>(process));
+  }
+  return std::max(static_cast<int>(GetActiveProcessorCount(ALL_PROCESSOR_GROUPS)), 1);
 #endif
   return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 namespace dsv4 {
 
@@ -19,7 +20,7 @@ std::vector<float> rotary_frequencies(const Config& config, bool compressed) {
 
   const Yarn& y = config.yarn;
   const auto correction = [&](double turns) {
-    return static_cast<double>(dim) * std::log(y.original / (turns * 2 * M_PI)) / (2 * std::log(theta));
+    return static_cast<double>(dim) * std::log(y.original / (turns * 2 * std::numbers::pi)) / (2 * std::log(theta));
   };
   const double low = std::max(std::floor(correction(y.beta_fast)), 0.0);
   const double high = std::min(std::ceil(correction(y.beta_slow)), static_cast<double>(dim - 1));

@@ -34,8 +34,20 @@ static std::string read_stream(std::FILE* stream, const std::string& name) {
   throw Failure(DSV4_E_IO, "cannot read " + name + ": " + std::strerror(errno));
 }
 
+std::filesystem::path file_path(const std::string& utf8) {
+  return std::filesystem::path(std::u8string(utf8.begin(), utf8.end()));
+}
+
+static std::FILE* open_file(const std::string& path) {
+#ifdef _WIN32
+  return _wfopen(file_path(path).c_str(), L"rb");
+#else
+  return std::fopen(path.c_str(), "rb");
+#endif
+}
+
 std::string read_file(const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(open_file(path), std::fclose);
   if (file == nullptr) {
     const int code = errno;
     throw Failure(code == ENOENT ? DSV4_E_NOT_FOUND : DSV4_E_IO, "cannot open " + path + ": " + std::strerror(code));
@@ -54,10 +66,10 @@ void write_standard_output(const char* text, size_t length) {
 
 OutputFile::OutputFile(const std::string& path) : path_(path), written_(path) {
   std::error_code ignored;
-  const auto status = std::filesystem::status(path_, ignored);
+  const auto status = std::filesystem::status(file_path(path_), ignored);
   if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) written_ += ".partial";
   errno = 0;
-  stream_.open(written_, std::ios::binary | std::ios::trunc);
+  stream_.open(file_path(written_), std::ios::binary | std::ios::trunc);
   if (!stream_) fail("cannot write");
 }
 
@@ -65,7 +77,7 @@ OutputFile::~OutputFile() {
   if (!stream_.is_open() || written_ == path_) return;
   stream_.close();
   std::error_code ignored;
-  std::filesystem::remove(written_, ignored);
+  std::filesystem::remove(file_path(written_), ignored);
 }
 
 void OutputFile::write(const void* data, size_t bytes) {
@@ -80,16 +92,16 @@ void OutputFile::commit() {
   stream_.close();
   if (written_ == path_) return;
   std::error_code code;
-  std::filesystem::rename(written_, path_, code);
+  std::filesystem::rename(file_path(written_), file_path(path_), code);
   if (!code) return;
   std::error_code ignored;
-  std::filesystem::remove(written_, ignored);
-  throw Failure(DSV4_E_IO, "cannot rename " + written_.string() + " to " + path_.string() + ": " + code.message());
+  std::filesystem::remove(file_path(written_), ignored);
+  throw Failure(DSV4_E_IO, "cannot rename " + written_ + " to " + path_ + ": " + code.message());
 }
 
 void OutputFile::fail(const std::string& what) {
   const int code = errno;
-  throw Failure(DSV4_E_IO, what + " " + written_.string() + ": " + (code != 0 ? std::strerror(code) : "write error"));
+  throw Failure(DSV4_E_IO, what + " " + written_ + ": " + (code != 0 ? std::strerror(code) : "write error"));
 }
 
 std::string with_thousands(uint64_t number) {

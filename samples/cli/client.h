@@ -68,6 +68,10 @@ Array fetch(Call&& call) {
 dsv4_model_info model_info(const dsv4_model* model);
 Session create_session(dsv4_model* model, const dsv4_session_options& options);
 
+// Paths of the command line are UTF-8; for streams and std::filesystem, whose own narrow ones are something else on
+// Windows.
+std::filesystem::path file_path(const std::string& utf8);
+
 std::string read_file(const std::string& path);
 std::string read_standard_input();
 void write_standard_output(const char* text, size_t length);  // flushes
@@ -88,8 +92,8 @@ class OutputFile {
  private:
   [[noreturn]] void fail(const std::string& what);
 
-  std::filesystem::path path_;
-  std::filesystem::path written_;  // path_ itself where it cannot be replaced
+  std::string path_;
+  std::string written_;  // path_ itself where it cannot be replaced
   std::ofstream stream_;
 };
 

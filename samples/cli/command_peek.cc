@@ -75,7 +75,7 @@ void command_peek(const Arguments& arguments) {
   info.struct_size = sizeof info;
   check([&](dsv4_error** error) { return dsv4_snapshot_peek_path(file.c_str(), &info, error); });
   std::error_code unknown;
-  const auto bytes = std::filesystem::file_size(file, unknown);
+  const auto bytes = std::filesystem::file_size(file_path(file), unknown);
   (json ? print_json : print_text)(info, unknown ? 0 : bytes);
 }
 

@@ -71,12 +71,13 @@ int failed(dsv4_status status, const char* message) {
   return kExitLibrary + static_cast<int>(status);
 }
 
-int run(int argc, char** argv) {
+int run(Arguments arguments) {
   handle_signals();
-  const std::string name = argc > 1 ? argv[1] : "";
+  const std::string name = arguments.empty() ? "" : arguments[0];
   try {
     if (name.empty()) throw UsageError("a command is missing");
-    dispatch(name, Arguments(argv + 2, argv + argc));
+    arguments.erase(arguments.begin());
+    dispatch(name, arguments);
     write_standard_output("");  // a full disk shows at the flush
     return 0;
   } catch (const UsageError& error) {
@@ -98,4 +99,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace cli
 
-int main(int argc, char** argv) { return cli::run(argc, argv); }
+int main(int argc, char** argv) { return cli::run(cli::program_arguments(argc, argv)); }

@@ -11,7 +11,11 @@
 #include <utility>
 
 #ifdef _WIN32
+#include <fcntl.h>
 #include <io.h>
+#include <windows.h>
+// after windows.h
+#include <shellapi.h>
 #else
 #include <fcntl.h>
 #include <poll.h>
@@ -27,6 +31,34 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler touches i
 
 #ifdef _WIN32
 bool is_terminal(std::FILE* stream) { return _isatty(_fileno(stream)) != 0; }
+
+std::string utf8(const wchar_t* text, int length) {
+  const int bytes = WideCharToMultiByte(CP_UTF8, 0, text, length, nullptr, 0, nullptr, nullptr);
+  std::string out(static_cast<size_t>(bytes), '\0');
+  WideCharToMultiByte(CP_UTF8, 0, text, length, out.data(), bytes, nullptr, nullptr);
+  return out;
+}
+
+// A console gives what was typed as UTF-16 only; as bytes, letters beyond ASCII are lost. "": the end, or Ctrl-C.
+std::string read_console() {
+  wchar_t text[4096];
+  DWORD count = 0;
+  const DWORD room = static_cast<DWORD>(std::size(text));
+  SetLastError(ERROR_SUCCESS);
+  if (!ReadConsoleW(GetStdHandle(STD_INPUT_HANDLE), text, room, &count, nullptr) || count == 0) {
+    // Ctrl-C: its handler runs in a thread of its own, which may come after this.
+    const bool aborted = GetLastError() == ERROR_OPERATION_ABORTED;
+    for (int i = 0; aborted && interrupts() == 0 && i < 100; ++i) Sleep(10);
+    return "";
+  }
+  return text[0] == 0x1a ? "" : utf8(text, static_cast<int>(count));  // Ctrl-Z
+}
+
+std::string read_bytes() {
+  char bytes[4096];
+  const int count = _read(_fileno(stdin), bytes, sizeof bytes);
+  return {bytes, static_cast<size_t>(count > 0 ? count : 0)};
+}
 #else
 bool is_terminal(std::FILE* stream) { return isatty(fileno(stream)) != 0; }
 
@@ -48,6 +80,28 @@ extern "C" void on_interrupt(int signal) {
 }
 
 }  // namespace
+
+#ifdef _WIN32
+std::vector<std::string> program_arguments(int, char**) {
+  for (std::FILE* stream : {stdin, stdout, stderr}) _setmode(_fileno(stream), _O_BINARY);
+  if (stdout_is_terminal() || stderr_is_terminal()) SetConsoleOutputCP(CP_UTF8);
+  for (const DWORD output : {STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {  // colours, lines rewritten in place
+    DWORD mode = 0;
+    if (GetConsoleMode(GetStdHandle(output), &mode))
+      SetConsoleMode(GetStdHandle(output), mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
+  }
+  int count = 0;
+  wchar_t** const words = CommandLineToArgvW(GetCommandLineW(), &count);
+  std::vector<std::string> out;
+  for (int i = 1; words != nullptr && i < count; ++i) out.push_back(utf8(words[i], lstrlenW(words[i])));
+  LocalFree(words);
+  return out;
+}
+#else
+std::vector<std::string> program_arguments(int argc, char** argv) {
+  return argc > 1 ? std::vector<std::string>(argv + 1, argv + argc) : std::vector<std::string>();
+}
+#endif
 
 bool stdin_is_terminal() { return is_terminal(stdin); }
 bool stdout_is_terminal() { return is_terminal(stdout); }
@@ -80,11 +134,18 @@ void allow_interrupts(int count) { interrupts_allowed.store(count); }
 void clear_interrupts() { interrupt_count.store(0); }
 
 std::optional<std::string> read_line() {
-  std::string line;
-  int c = 0;
-  while ((c = std::getc(stdin)) != EOF && c != '\n') line.push_back(static_cast<char>(c));
-  if (c == EOF && interrupts() > 0) std::clearerr(stdin);
-  if (interrupts() > 0 || (c == EOF && line.empty())) return std::nullopt;
+  static std::string ahead;  // read, and not asked for yet
+  size_t end = 0;
+  while ((end = ahead.find('\n')) == std::string::npos) {
+    const std::string more = stdin_is_terminal() ? read_console() : read_bytes();
+    if (interrupts() > 0) ahead.clear();
+    if (interrupts() > 0 || (more.empty() && ahead.empty())) return std::nullopt;
+    if (more.empty()) return std::exchange(ahead, "");
+    ahead += more;
+  }
+  std::string line = ahead.substr(0, end);
+  ahead.erase(0, end + 1);
+  if (line.ends_with('\r')) line.pop_back();
   return line;
 }
 #else

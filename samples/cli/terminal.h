@@ -11,8 +11,13 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace cli {
+
+// The arguments after the program's name, in UTF-8. On Windows main() gets them in another encoding, and the standard
+// streams change line ends unless told not to: this tells them.
+std::vector<std::string> program_arguments(int argc, char** argv);
 
 bool stdin_is_terminal();
 bool stdout_is_terminal();

@@ -16,14 +16,15 @@ enum { kFrame = 16666667, kMostFrames = 1800, kNpcs = 2, kBox = 256 }; /* nanose
 static const char* const kNames[kNpcs] = {"Mira", "Bolt"};
 
 typedef struct Line {
-  int frame, npc;
+  int frame, npc; /* the earliest */
+  int waits;      /* for the answer to what was said before; else it interrupts */
   const char* text;
 } Line;
 
 /* Mira has to remember; Bolt is interrupted; at frame 60 both talk at once. */
 static const Line kScript[] = {
-    {5, 0, "My name is Emma."},  {30, 0, "I have a cat called Luna."}, {60, 0, "What is my name?"},
-    {60, 1, "What can you do?"}, {61, 1, "What is 20 plus 31?"},       {100, 0, "What is my cat called?"},
+    {5, 0, 1, "My name is Emma."},  {30, 0, 1, "I have a cat called Luna."}, {60, 0, 1, "What is my name?"},
+    {60, 1, 1, "What can you do?"}, {61, 1, 0, "What is 20 plus 31?"},       {100, 0, 1, "What is my cat called?"},
 };
 enum { kLines = sizeof kScript / sizeof kScript[0] };
 
@@ -31,7 +32,7 @@ typedef struct Box {
   char text[kBox];
   size_t length;
   const char* ended; /* why, when the character has fallen silent: what comes then is something new */
-  int changed, answers;
+  int changed, questions, answers;
 } Box;
 
 typedef struct Game {
@@ -105,6 +106,11 @@ static void draw(Game* game) {
   }
 }
 
+static int comes_now(const Game* game, const Line* line) {
+  const Box* box = &game->boxes[line->npc];
+  return line->frame <= game->frame && (!line->waits || box->answers == box->questions);
+}
+
 static int run(const NpcPlugin* plugin, Game* game) {
   int bins[kBins] = {0};
   int said = 0;
@@ -112,9 +118,10 @@ static int run(const NpcPlugin* plugin, Game* game) {
   while (game->frame < kMostFrames && (game->boxes[0].answers + game->boxes[1].answers < kLines)) {
     const int64_t begin = now();
     int64_t work;
-    for (; said < kLines && kScript[said].frame <= game->frame; ++said) {
+    for (; said < kLines && comes_now(game, &kScript[said]); ++said) {
       printf("frame %3d | to %s: %s\n", game->frame, kNames[kScript[said].npc], kScript[said].text);
       if (plugin->say(kScript[said].npc, kScript[said].text) != 0) return 1;
+      game->boxes[kScript[said].npc].questions++;
     }
     plugin->tick(8);
     work = now() - begin; /* without the drawing: this one's is a terminal */

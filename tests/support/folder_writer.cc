@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "lib/base/system_path.h"
 #include "lib/checkpoint/tensor_table.h"
 
 using namespace dsv4;
@@ -86,9 +87,10 @@ const char* scoring_name(ScoringFunc scoring) {
 
 // A new file, not the old one emptied: some file systems wait for the disk when a file is emptied and written again.
 std::ofstream new_file(const std::string& path) {
+  const std::filesystem::path file(dsv4::system_path(path));
   std::error_code ignored;
-  std::filesystem::remove(path, ignored);
-  return std::ofstream(path, std::ios::binary | std::ios::trunc);
+  std::filesystem::remove(file, ignored);
+  return std::ofstream(file, std::ios::binary | std::ios::trunc);
 }
 
 }  // namespace
@@ -98,7 +100,7 @@ TempFolder::TempFolder() {
   const unsigned random = std::random_device{}();
   const auto path = std::filesystem::temp_directory_path() / fmt::format("dsv4-test-{:08x}-{}", random, counter++);
   std::filesystem::create_directories(path);
-  path_ = path.string();
+  path_ = path.generic_string();
 }
 
 TempFolder::~TempFolder() {
@@ -113,7 +115,7 @@ void write_text(const std::string& path, std::string_view text) {
 }
 
 std::string read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
+  std::ifstream in(std::filesystem::path(dsv4::system_path(path)), std::ios::binary);
   if (!in) throw std::runtime_error("cannot read " + path);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
@@ -206,7 +208,7 @@ void write_safetensors(const std::string& path, const std::vector<WrittenTensor>
   }
   if (!out.flush()) throw std::runtime_error("cannot write " + path);
   out.close();
-  std::filesystem::resize_file(path, at);  // what was not written is a hole
+  std::filesystem::resize_file(dsv4::system_path(path), at);  // what was not written is a hole
 }
 
 void write_raw_safetensors(const std::string& path, std::string_view header, uint64_t data_bytes) {
@@ -215,7 +217,7 @@ void write_raw_safetensors(const std::string& path, std::string_view header, uin
   out.write(header.data(), static_cast<std::streamsize>(header.size()));
   if (!out.flush()) throw std::runtime_error("cannot write " + path);
   out.close();
-  std::filesystem::resize_file(path, 8 + header.size() + data_bytes);
+  std::filesystem::resize_file(dsv4::system_path(path), 8 + header.size() + data_bytes);
 }
 
 FolderWriter::FolderWriter(const Config& c) : config(c) {

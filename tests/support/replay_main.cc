@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
   }
   std::sort(files.begin(), files.end());
   for (const auto& path : files) {
-    std::printf("%s\n", path.c_str());
+    std::printf("%s\n", path.string().c_str());
     std::fflush(stdout);  // the last name printed is the one that crashed
     std::ifstream in(path, std::ios::binary);
     if (!in) return 1;
