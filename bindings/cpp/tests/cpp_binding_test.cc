@@ -339,10 +339,9 @@ TEST_CASE("a stream is moved, stopped, cancelled, finished") {
   session = asked("What can you do?");
   stream = session.generate(greedy());
   stream = session.generate(greedy());  // the first is cancelled for it, but it was busy when it was asked
-  const Status refused = status_of(stream.finish());
-  // On a slow machine the first may have come to its end by then: then there was nothing to answer.
-  CHECK((refused == Status::busy || refused == Status::invalid_argument));
-  if (refused != Status::busy) session = asked("What can you do?");
+  CHECK(status_of(stream.finish()) == Status::busy);
+  session.clear().value();  // on a slow machine the first may have come to its end before it was cancelled
+  session.append(Role::user, "What can you do?").value();
   stream = session.generate(greedy());
   stream.cancel();
   const GenerateStats cancelled = stream.finish().value();
