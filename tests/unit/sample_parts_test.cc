@@ -17,7 +17,7 @@
 #include "lib/sample/ranking.h"
 #include "lib/sample/rng.h"
 #include "lib/sample/top_logprobs.h"
-#include "tests/unit/sampler_reference.h"
+#include "tests/support/sampler_reference.h"
 
 using namespace dsv4;
 

@@ -9,7 +9,7 @@
 
 #include "lib/base/error.h"
 #include "lib/sample/sampler.h"
-#include "tests/unit/sampler_reference.h"
+#include "tests/support/sampler_reference.h"
 
 using namespace dsv4;
 

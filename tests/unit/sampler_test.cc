@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "tests/unit/sampler_reference.h"
+#include "tests/support/sampler_reference.h"
 
 using namespace dsv4;
 

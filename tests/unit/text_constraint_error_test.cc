@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/unit/constraint_fixture.h"
+#include "tests/support/constraint_fixture.h"
 
 namespace dsv4::text_test {
 namespace {

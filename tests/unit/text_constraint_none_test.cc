@@ -1,7 +1,7 @@
 // Constrained output in a build without xgrammar: what is wrong with a request is said as ever; what is right is not
 // supported, and the message says which option took it away.
 #include "lib/text/constraint.h"
-#include "tests/unit/text_fixture.h"
+#include "tests/support/text_fixture.h"
 
 namespace dsv4::text_test {
 namespace {

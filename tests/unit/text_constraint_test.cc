@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/unit/constraint_fixture.h"
-#include "tests/unit/schema_validator.h"
+#include "tests/support/constraint_fixture.h"
+#include "tests/support/schema_validator.h"
 
 namespace dsv4::text_test {
 namespace {

@@ -1,5 +1,5 @@
 // JSON as Python writes it, and bounded reading.
-#include "tests/unit/text_fixture.h"
+#include "tests/support/text_fixture.h"
 
 using namespace dsv4;
 using namespace dsv4::text_test;

@@ -5,7 +5,7 @@
 #include "lib/base/utf8.h"
 #include "lib/text/prompt.h"
 #include "lib/text/stream_parser.h"
-#include "tests/unit/text_fixture.h"
+#include "tests/support/text_fixture.h"
 
 using namespace dsv4;
 using namespace dsv4::text_test;

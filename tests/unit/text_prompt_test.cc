@@ -6,7 +6,7 @@
 #include "lib/text/detokenizer.h"
 #include "lib/text/prompt.h"
 #include "lib/text/protocol_text.h"
-#include "tests/unit/text_fixture.h"
+#include "tests/support/text_fixture.h"
 
 using namespace dsv4;
 using namespace dsv4::text_test;

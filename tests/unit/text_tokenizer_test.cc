@@ -9,7 +9,7 @@
 #include "lib/text/byte_alphabet.h"
 #include "lib/text/detokenizer.h"
 #include "lib/text/protocol_text.h"
-#include "tests/unit/text_fixture.h"
+#include "tests/support/text_fixture.h"
 
 using namespace dsv4;
 using namespace dsv4::text_test;

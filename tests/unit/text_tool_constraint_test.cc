@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "lib/text/protocol_text.h"
-#include "tests/unit/constraint_fixture.h"
-#include "tests/unit/schema_validator.h"
+#include "tests/support/constraint_fixture.h"
+#include "tests/support/schema_validator.h"
 
 namespace dsv4::text_test {
 namespace {

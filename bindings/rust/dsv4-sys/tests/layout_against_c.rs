@@ -167,7 +167,7 @@ fn nothing_of_the_header_is_missing() {
     assert!(missing.is_empty(), "not declared: {missing:?}");
 
     // What is no constant: macros of the header itself, and initialisers, for which there are functions.
-    let macros = ["DSV4_H", "DSV4_API", "DSV4_BUILD"];
+    let macros = ["DSV4_H", "DSV4_API", "DSV4_BUILD", "DSV4_STATIC"];
     let constants: BTreeSet<&str> = ALL_CONSTANTS.iter().map(|c| c.0).collect();
     let expected = names(|w| w.starts_with("DSV4_") && !w.ends_with("_INIT") && !macros.contains(&w));
     let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-#include "tests/unit/sampler_reference.h"
+#include "tests/support/sampler_reference.h"
 
 #include <algorithm>
 #include <cmath>

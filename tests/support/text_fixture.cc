@@ -1,4 +1,4 @@
-#include "tests/unit/text_fixture.h"
+#include "tests/support/text_fixture.h"
 
 #include <memory>
 

@@ -1,4 +1,4 @@
-#include "tests/unit/schema_validator.h"
+#include "tests/support/schema_validator.h"
 
 #include <cmath>
 #include <regex>

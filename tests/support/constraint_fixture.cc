@@ -1,4 +1,4 @@
-#include "tests/unit/constraint_fixture.h"
+#include "tests/support/constraint_fixture.h"
 
 #include <array>
 

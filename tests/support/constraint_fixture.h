@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lib/text/constraint.h"
-#include "tests/unit/text_fixture.h"
+#include "tests/support/text_fixture.h"
 
 namespace dsv4::text_test {
 
