@@ -9,6 +9,7 @@
 
 #include "lib/text/constraint.h"
 #include "tests/faults/fault_scenes.h"
+#include "tests/support/sanitizers.h"
 
 using namespace dsv4::test;
 
@@ -17,6 +18,7 @@ namespace {
 const std::vector<dsv4_status> kNoMemory = {DSV4_E_OUT_OF_MEMORY_HOST};
 
 void in_both_spans(const std::string& name, const MakeScene& make, int64_t most) {
+  if (kSanitized && most != kEvery) most = (most + 2) / 3;
   sweep(name, make, {FaultOf::kMemory, FaultKind::kFail, FaultSpan::kOnce}, most, kNoMemory);
   sweep(name + ", from then on", make, {FaultOf::kMemory, FaultKind::kFail, FaultSpan::kFromThenOn}, most, kNoMemory);
 }

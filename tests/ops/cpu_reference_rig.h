@@ -103,13 +103,7 @@ struct Bench {
 };
 
 inline std::vector<CpuOptions> levels() {
-#if defined(DSV4_THREAD_SANITIZER)
-  const auto teams = {3};  // one thread by itself races with nobody, and every run takes twenty times as long
-#elif defined(DSV4_SANITIZED)
-  const auto teams = {1, 3};
-#else
-  const auto teams = {1, 2, 3};
-#endif
+  const std::vector<int> teams = kSanitized ? std::vector<int>{3} : std::vector<int>{1, 2, 3};
   std::vector<CpuOptions> all;
   for (const std::string& isa : cpu_isa_levels()) {
     for (const int threads : teams) all.push_back({threads, isa});
