@@ -54,7 +54,7 @@ TEST_CASE("routing and experts") {
               out.emplace_back(picked.begin(), picked.end());
               return out;
             },
-            Exactness::kBF16, 0.02f, n);
+            Exactness::kBF16, 0.02f, rows > 9 ? n : 0);  // with a few rows, one would be most of them
       }
     }
   }

@@ -127,8 +127,8 @@ inline size_t most_in_one_row(const std::vector<size_t>& beyond, int64_t cols) {
 }
 
 // kBF16: one step, except for at most 2 in 1000 elements, and those by three or by less than `slack` of the largest
-// magnitude: a flipped rounding in the middle of a verb. With `flipped_cols` one row of so many is not counted among the
-// 2 in 1000; its magnitude is.
+// magnitude: a flipped rounding in the middle of a verb. With `flipped_cols`, the columns of a row, up to a sixth of one
+// row is not counted among the 2 in 1000 (26 of 192 were seen); its magnitude is.
 inline void compare(const std::vector<float>& want, const std::vector<float>& got, Exactness exactness, float slack,
              int64_t flipped_cols) {
   REQUIRE(want.size() == got.size());
@@ -149,7 +149,11 @@ inline void compare(const std::vector<float>& want, const std::vector<float>& go
     }
   }
   if (exactness == Exactness::kBF16) {
-    const size_t counted = beyond.size() - (flipped_cols > 0 ? most_in_one_row(beyond, flipped_cols) : 0);
+    size_t flipped = 0;
+    if (flipped_cols > 0) {
+      flipped = std::min(most_in_one_row(beyond, flipped_cols), static_cast<size_t>(flipped_cols / 6));
+    }
+    const size_t counted = beyond.size() - flipped;
     CHECK(static_cast<double>(counted) <= 0.002 * static_cast<double>(want.size()) + 1);
     CHECK(worst <= slack * largest);
   } else {
