@@ -1,6 +1,6 @@
 #!/bin/sh
-# The target's libraries for `cmake --preset aarch64`, into build/aarch64-libraries: Debian's packages of arm64, unpacked and not
-# installed. apt works on lists of its own below build/, so that this machine's packages, architectures and lists stay
+# The target's libraries for `cmake --preset aarch64`, into build/aarch64-libraries: Debian's packages of arm64, unpacked
+# and not installed. apt works on lists of its own below build/, so that this machine's packages, architectures and lists stay
 # what they are, and root is not needed. cmake/bootstrap.sh --aarch64 calls this, after what it installs itself.
 set -eu
 cd "$(dirname "$0")/.."

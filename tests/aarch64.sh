@@ -9,26 +9,7 @@
 # no test here, and why, is said by the configure step and in tests/left_out.cmake.
 set -eu
 cd "$(dirname "$0")/.."
+. tests/cross.sh
 
-long="--label-exclude long"
-case ${1:-} in
-  "") ;;
-  long) long="" ;;
-  *) echo "usage: sh tests/aarch64.sh [long]" >&2; exit 2 ;;
-esac
-jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
-started=$(date +%s)
-say() { echo "==== $(($(date +%s) - started)) s: $*"; }
-
-say "what is missing is installed"
-sh cmake/bootstrap.sh --aarch64
-say "configure"
-cmake --preset aarch64 -DDSV4_WERROR=ON >build/configure-aarch64.log 2>&1 ||
-  { cat build/configure-aarch64.log >&2; exit 1; }
-grep 'left out' build/configure-aarch64.log
-say "build"
-cmake --build --preset aarch64 --parallel "$jobs"
-say "test"
-# shellcheck disable=SC2086  # words
-ctest --preset aarch64 --parallel "$jobs" --no-tests=error $long
-say "done"
+cross_build aarch64
+cross_test aarch64

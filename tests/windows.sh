@@ -9,25 +9,9 @@
 # no test here, and why, is said by the configure step and in tests/left_out.cmake.
 set -eu
 cd "$(dirname "$0")/.."
+. tests/cross.sh
 
-long="--label-exclude long"
-case ${1:-} in
-  "") ;;
-  long) long="" ;;
-  *) echo "usage: sh tests/windows.sh [long]" >&2; exit 2 ;;
-esac
-jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
-started=$(date +%s)
-say() { echo "==== $(($(date +%s) - started)) s: $*"; }
-
-say "what is missing is installed"
-sh cmake/bootstrap.sh --windows
-say "configure"
-cmake --preset windows -DDSV4_WERROR=ON >build/configure-windows.log 2>&1 ||
-  { cat build/configure-windows.log >&2; exit 1; }
-grep 'left out' build/configure-windows.log
-say "build"
-cmake --build --preset windows --parallel "$jobs"
+cross_build windows
 
 # A Wine of our own: nothing of the user's, no window. It is made here, before several tests would at the same time.
 WINEPREFIX=$PWD/build/wine
@@ -35,7 +19,4 @@ export WINEPREFIX WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml
 unset DISPLAY WAYLAND_DISPLAY
 wine=$(sed -n 's/^DSV4_WINE:[A-Z]*=//p' build/windows/CMakeCache.txt)
 say "Wine: $("$wine" build/windows/bin/dsv4.exe --version 2>build/wine.log | tr -d '\r' | tr '\n' ';')"
-say "test"
-# shellcheck disable=SC2086  # words
-ctest --preset windows --parallel "$jobs" --no-tests=error $long
-say "done"
+cross_test windows
