@@ -4,8 +4,8 @@
 
 constexpr int64_t kQuadCols = 8192;  // columns of a row that are taken, at most
 
-// Column 4i + j of every 32 becomes element 8j + i.
-inline void quads_of(float* out, const float* x, int64_t cols) {
+// Column 4i + j of every 32 becomes lane i of vector j; vectors `distance` apart.
+inline void quads_of(float* out, int64_t distance, const float* x, int64_t cols) {
   for (int64_t c = 0; c < cols; c += 32) {
     V v[4], t[4];
     // Lower halves: columns 0 to 15, four a vector; upper halves: 16 to 31.
@@ -17,9 +17,10 @@ inline void quads_of(float* out, const float* x, int64_t cols) {
       t[2 + j] = _mm256_unpackhi_ps(v[2 * j], v[2 * j + 1]);
     }
     for (int j = 0; j < 2; ++j) {
-      v_store(out + c + 16 * j, _mm256_shuffle_ps(t[2 * j], t[2 * j + 1], 0x44));
-      v_store(out + c + 16 * j + 8, _mm256_shuffle_ps(t[2 * j], t[2 * j + 1], 0xee));
+      v_store(out + 2 * j * distance, _mm256_shuffle_ps(t[2 * j], t[2 * j + 1], 0x44));
+      v_store(out + (2 * j + 1) * distance, _mm256_shuffle_ps(t[2 * j], t[2 * j + 1], 0xee));
     }
+    out += 4 * distance;
   }
 }
 
@@ -54,12 +55,14 @@ inline float e4m3_row(const WeightView& w, int64_t row, const float* x) {
   return v_sum(total);
 }
 
+#include "backends/cpu/avx2_several.inl"
+
 void direct_e4m3_quads(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count,
                        const void* const* x, int rows) {
   if (rows != 1 || w.cols > kQuadCols || w.cols % 128 != 0) {
-    return direct<E4M3Rows>(y, y_stride, w, first, count, x, rows);
+    return direct_several<E4M3Part, E4M3Rows>(y, y_stride, w, first, count, x, rows);
   }
   alignas(32) float row[kQuadCols];
-  quads_of(row, static_cast<const float*>(x[0]), w.cols);
+  quads_of(row, kLanes, static_cast<const float*>(x[0]), w.cols);
   for (int64_t i = 0; i < count; ++i) y[i] = e4m3_row(w, first + i, row);
 }

@@ -191,7 +191,7 @@ bool CpuBackend::multiply_tiled(float* y, int64_t y_stride, const WeightView& w,
 void CpuBackend::multiply_direct(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first,
                                  int64_t count, Inputs x) {
   // Input rows in parts of nearly equal size; all of them meet the weight rows while these are in the second cache.
-  const int64_t most = format == kFormatF32 ? 4 : k_.max_direct, parts = (x.rows + most - 1) / most;
+  const int64_t most = k_.max_direct[format], parts = (x.rows + most - 1) / most;
   for (int64_t m = 0, part = 0; part < parts; ++part) {
     const int64_t rows = (x.rows - m + parts - part - 1) / (parts - part);
     k_.direct[format](y + m * y_stride, y_stride, w, first, count, x.x + m, static_cast<int>(rows));

@@ -56,7 +56,7 @@ struct Kernels {
   int x_bytes;          // bytes of an element of every form but kXF32: 2 (BF16) or 4 (FP32)
   bool bf16_tiles;      // a widened tile of any format but F32 holds BF16; FP32 otherwise
   int kv_bytes;         // bytes of an element of an unpacked key
-  int max_direct;       // input rows that `direct` takes, 4 for F32 weights
+  int max_direct[kFormats];  // input rows that `direct` takes
   int few_rows[kFormats];  // input rows up to which `direct`, several times where they are more, beats a tile
 
   // --- products

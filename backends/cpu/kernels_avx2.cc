@@ -157,6 +157,9 @@ const Kernels& avx2_kernels() {
     Kernels t = with_index_codes(vec_kernels("avx2"));
     t.direct[kFormatFP4] = direct_fp4_digits;
     t.direct[kFormatE4M3] = direct_e4m3_quads;
+    t.direct[kFormatBF16] = direct_several<Bf16Part, Bf16Rows>;
+    t.max_direct[kFormatE4M3] = t.few_rows[kFormatE4M3] = kMaxDirect;
+    t.max_direct[kFormatBF16] = t.few_rows[kFormatBF16] = kMaxDirect;
     return t;
   }();
   return table;

@@ -416,7 +416,7 @@ const Kernels& avx512_bf16_kernels() {
     Kernels t = with_index_codes(vec_kernels("avx512-bf16"));
     t.x_bytes = 2;
     t.bf16_tiles = true;
-    t.max_direct = 8;
+    for (int format = kFormatE4M3; format < kFormatF32; ++format) t.max_direct[format] = 8;
     t.few_rows[kFormatE4M3] = 16;
     t.few_rows[kFormatFP4] = 2;
     t.few_rows[kFormatBF16] = 8;

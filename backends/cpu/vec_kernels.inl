@@ -21,7 +21,7 @@ static Kernels vec_kernels(const char* isa) {
   t.isa = isa;
   t.x_bytes = 4;
   t.bf16_tiles = false;
-  t.max_direct = 4;
+  for (int& rows : t.max_direct) rows = 4;
   for (int& rows : t.few_rows) rows = 4;
   t.pack = pack_rows<false>;
   t.direct[kFormatE4M3] = direct<E4M3Rows>;

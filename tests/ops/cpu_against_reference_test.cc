@@ -76,6 +76,28 @@ TEST_CASE("linear: input rows in blocks, some of them and weights that end withi
   }
 }
 
+TEST_CASE("linear: a few rows, columns of less and of more than one part, pairs of weight rows and one left over") {
+  for (const int64_t cols : {128, 512, 640, 1536}) {
+    for (int64_t rows = 2; rows <= 8; ++rows) {
+      CAPTURE(rows);
+      CAPTURE(cols);
+      const std::vector<bf16> x = random_bf16(rows * cols, uniform(0.01f, 30.0f));
+      const TestWeight e4m3(DType::kF8E4M3, 131, cols), fp4(DType::kFP4, 67, cols), bf(DType::kBF16, 67, cols);
+      against_reference(
+          [&](Bench& b) {
+            const Mat in = b.rig.put(DType::kBF16, rows, cols, x.data());
+            const Weight w[3] = {ready(b, e4m3), ready(b, fp4), ready(b, bf)};
+            const Mat out[3] = {b.rig.mat(DType::kF32, rows, 131), b.rig.mat(DType::kF32, rows, 67),
+                                b.rig.mat(DType::kF32, rows, 67)};
+            const Product products[3] = {{out[0], &w[0]}, {out[1], &w[1]}, {out[2], &w[2]}};
+            b.backend->linear(products, in);
+            return floats(b, {out[0], out[1], out[2]});
+          },
+          Exactness::kF32);
+    }
+  }
+}
+
 // The levels that widen by shifts alone take the code for 480.
 TEST_CASE("linear: where codes are looked up, a NaN among E4M3's makes its row's products NaN, and no other") {
   for (const int64_t rows : {1, 4, 12, 40, 80}) {
@@ -102,7 +124,7 @@ TEST_CASE("linear: every code of both formats is exact, subnormal ones included"
   // A row that picks one column out makes the product one weight: no sum, so every bit must be right. Weights of
   // E4M3's subnormals and scales at both ends of what is sane and beyond it.
   for (const int scale : {1, 9, 10, 79, 80, 127, 180, 246}) {
-    for (const int64_t rows : {1, 3, 12, 40}) {
+    for (const int64_t rows : {1, 3, 8, 12, 40}) {
       CAPTURE(scale);
       CAPTURE(rows);
       TestWeight e4m3(DType::kF8E4M3, 256, 128, scale, scale), fp4(DType::kFP4, 16, 128, scale, scale);

@@ -75,7 +75,7 @@ struct Rung {
   int64_t row_bytes() const { return format == kFormatFP4 ? kCols / 2 : format == kFormatBF16 ? kCols * 2 : kCols; }
 
   void direct(const WeightView& w, int64_t first, int64_t rows) {
-    const int64_t parts = (rows + k.max_direct - 1) / k.max_direct;
+    const int64_t most = k.max_direct[format], parts = (rows + most - 1) / most;
     for (int64_t m = 0, part = 0; part < parts; ++part) {
       const int64_t some = (rows - m + parts - part - 1) / (parts - part);
       k.direct[format](y.data() + m * kUnit, kUnit, w, first, kUnit, x.data() + m, static_cast<int>(some));
