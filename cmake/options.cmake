@@ -6,6 +6,10 @@ target_compile_options(dsv4_options INTERFACE -Wall -Wextra -Wpedantic)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(dsv4_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)  # wrong about "x" + string
 endif()
+if(DSV4_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Files that are compiled as one are to gcc all headers, whose types may not hold what is local to a file.
+  target_compile_options(dsv4_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+endif()
 if(DSV4_WERROR)
   target_compile_options(dsv4_options INTERFACE -Werror)
 endif()
