@@ -75,7 +75,7 @@ TEST_CASE("a recorded step gives the bits of a plain one, whatever sequences and
     both({{0, {tokens.begin(), tokens.begin() + 100}}});
     both({{1, {tokens.begin(), tokens.begin() + 37}}});
     both({{2, {tokens.begin(), tokens.begin() + 5}}});
-    for (size_t i = 0; i < 24; ++i) {
+    for (size_t i = 0; i < 12; ++i) {
       const size_t first = i % 3, second = (i + 1) % 3;  // the same shapes, other states
       const int32_t x = tokens[i + 110], y = tokens[i + 130];
       both({{first, {x}}});

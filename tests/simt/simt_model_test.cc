@@ -148,7 +148,7 @@ TEST_CASE("every call of the runtime fails in turn: a status, nothing lost, and 
   }
   REQUIRE(calls > 100);
   // Evenly spread places, with steps that share no factor with what repeats inside a life.
-  constexpr int64_t kPlaces = 60;
+  constexpr int64_t kPlaces = 30;
   int failures = 0;
   for (int64_t i = 0; i < kPlaces; ++i) {
     const int64_t nth = 1 + i * calls / kPlaces;
