@@ -5,6 +5,7 @@
 
 constexpr int64_t kPartCols = 512;  // of eight input rows 16 KB
 constexpr int64_t kPartRows = 64;   // weight rows whose next columns wait in the second cache
+constexpr int64_t kFirstRows = 8;  // and weight rows that are fetched before the first one is multiplied
 constexpr int kSums = 8;            // vectors of sums, so many that none waits for itself
 
 struct E4M3Part {
@@ -60,17 +61,20 @@ inline V sums_of(const V* t) {
   return v_add(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
 }
 
+template <class Part>
+inline void prefetch_part(const WeightView& w, int64_t row, int64_t rows, int64_t col) {
+  for (int64_t r = row; r < row + rows; ++r)
+    for (int64_t c = col; c < col + kPartCols; c += 64 / Part::kBytes) {
+      prefetch_ahead(w.data + r * w.row_bytes + c * Part::kBytes);
+    }
+}
+
 // Columns [col, col + cols) of R weight rows, added to all[r * M + m].
 template <class Part, int R, int M>
 inline void part_of_rows(float* all, const WeightView& w, int64_t row, int64_t col, int64_t cols, const float* x) {
   V total[R][M];
   for (int r = 0; r < R; ++r)
     for (int m = 0; m < M; ++m) total[r][m] = v_zero();
-  // What the same rows want next: their next columns, or the first ones of the rows after this group.
-  const bool last = col + cols == w.cols;
-  const uint8_t* next = w.data + (row + (last ? kPartRows : 0)) * w.row_bytes + (last ? 0 : col + cols) * Part::kBytes;
-  for (int r = 0; r < R; ++r)
-    for (int64_t b = 0; b < kPartCols * Part::kBytes; b += 64) prefetch_ahead(next + r * w.row_bytes + b);
   Part::template add<R, M>(total, w, row, col, cols, x);
   V sums[kSums];
   for (int i = 0; i < kSums; ++i) sums[i] = i < R * M ? total[i / M][i % M] : v_zero();
@@ -81,6 +85,7 @@ template <class Part, int R, int M>
 void several_rows(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count,
                   const void* const* x) {
   static_assert(R * M <= kSums);
+  prefetch_part<Part>(w, first, kFirstRows, 0);
   for (int64_t begin = 0; begin < count; begin += kPartRows) {
     const int64_t rows = count - begin < kPartRows ? count - begin : kPartRows;
     alignas(32) float all[kPartRows][kSums] = {};
@@ -90,9 +95,19 @@ void several_rows(float* y, int64_t y_stride, const WeightView& w, int64_t first
       for (int m = 0; m < M; ++m) {
         Part::lay(in + m * kLanes, M * kLanes, static_cast<const float*>(x[m]) + col, cols);
       }
-      int64_t i = 0;
-      for (; i + R <= rows; i += R) part_of_rows<Part, R, M>(all[i], w, first + begin + i, col, cols, in);
-      for (; i < rows; ++i) part_of_rows<Part, 1, M>(all[i], w, first + begin + i, col, cols, in);
+      const int64_t next = col + kPartCols < w.cols ? col + kPartCols : 0, group = first + begin;
+      for (int64_t i = 0; i < rows;) {
+        const int64_t some = i + R <= rows ? R : 1, row = group + i;
+        // The same rows' next columns, or the next group's first ones; what is read first has nobody before it to ask.
+        if (begin == 0 && col == 0) prefetch_part<Part>(w, row + kFirstRows, some, 0);
+        if (next > 0 || begin + kPartRows < count) prefetch_part<Part>(w, next > 0 ? row : row + kPartRows, some, next);
+        if (some == R) {
+          part_of_rows<Part, R, M>(all[i], w, row, col, cols, in);
+        } else {
+          part_of_rows<Part, 1, M>(all[i], w, row, col, cols, in);
+        }
+        i += some;
+      }
     }
     for (int64_t i = 0; i < rows; ++i) {
       const bool together = i / R * R + R <= rows;
