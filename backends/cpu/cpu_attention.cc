@@ -124,25 +124,25 @@ void CpuBackend::attend(Mat o, const Cache& cache, Mat q, Mat top, Mat rope, con
   for (const Run& run : cache.runs) rows += run.rows;
   if (rows < 2 * pool_.size()) block = std::clamp((options.heads / pool_.size() + 3) / 4 * 4, int64_t{4}, kHeadBlock);
   const int64_t blocks = (options.heads + block - 1) / block;
-  for (const Run& run : cache.runs) {
-    const HostLayer& layer = host_state(run).layer(cache.layer);
-    share(run.rows * blocks, [&](int64_t unit, int thread) {
-      const int64_t i = unit / blocks, first = unit % blocks * block;
-      const int64_t r = run.first_row + i, position = run.position + i;
-      Seen seen;
-      seen.layer = &layer;
-      seen.first = std::max<int64_t>(position - options.window + 1, 0);
-      seen.window = position - seen.first + 1;
-      if (options.ratio == 4) {
-        seen.list = top.row<int32_t>(r);
-        while (seen.entries < top.cols && seen.list[seen.entries] >= 0) ++seen.entries;
-      } else if (options.ratio != 0) {
-        seen.entries = (position + 1) / options.ratio;
-      }
-      attend_heads(seen, o, q, r, rope.row<float>(r), rope.cols, first, std::min(block, options.heads - first),
-                   options, threads_[static_cast<size_t>(thread)]);
-    });
-  }
+  share(rows * blocks, [&](int64_t unit, int thread) {
+    int64_t i = unit / blocks;
+    const Run* run = cache.runs.data();
+    for (; i >= run->rows; ++run) i -= run->rows;
+    const HostLayer& layer = host_state(*run).layer(cache.layer);
+    const int64_t r = run->first_row + i, position = run->position + i, first = unit % blocks * block;
+    Seen seen;
+    seen.layer = &layer;
+    seen.first = std::max<int64_t>(position - options.window + 1, 0);
+    seen.window = position - seen.first + 1;
+    if (options.ratio == 4) {
+      seen.list = top.row<int32_t>(r);
+      while (seen.entries < top.cols && seen.list[seen.entries] >= 0) ++seen.entries;
+    } else if (options.ratio != 0) {
+      seen.entries = (position + 1) / options.ratio;
+    }
+    attend_heads(seen, o, q, r, rope.row<float>(r), rope.cols, first, std::min(block, options.heads - first), options,
+                 threads_[static_cast<size_t>(thread)]);
+  });
 }
 
 }  // namespace dsv4::cpu
