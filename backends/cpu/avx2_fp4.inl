@@ -75,7 +75,7 @@ inline bool find_digits(DigitBlock* block, float& unit, bool& wide, const float*
   const bool few = top * exponent_value(14 - exponent) <= 0x7f7f && find_integers(v, x, exponent, 15);
   if (!few && !find_integers(v, x, exponent, 18)) return false;
   wide = !few;
-  unit = exponent_value(exponent - (few ? 14 : 17)) * kUnitFP4;
+  unit = exponent_value(exponent - (few ? 14 : 17)) * 0.5f * kUnitFP4;
   put_digits(block[0], v);
   put_digits(block[1], v + 8);
   return true;
@@ -145,7 +145,7 @@ inline bool digits_of(DigitRow& row, const float* x, int64_t cols) {
 void direct_fp4_digits(float* y, int64_t y_stride, const WeightView& w, int64_t first, int64_t count,
                        const void* const* x, int rows) {
   const bool fits = rows <= 3 && w.cols <= kDigitCols && w.cols % 128 == 0;
-  if (!fits) return direct<Fp4Rows>(y, y_stride, w, first, count, x, rows);
+  if (!fits) return direct_several<Fp4Part, Fp4Rows>(y, y_stride, w, first, count, x, rows);
   DigitRow row;
   for (int m = 0; m < rows; ++m) {
     float* out = y + m * y_stride;

@@ -12,9 +12,9 @@ constexpr int kRegisters = 16;
 constexpr int kCodes = 1;
 constexpr float kXScale = 0x1p60f;
 constexpr float kUnitE4M3 = 0x1p60f;   // 2^120 of v_e4m3 / kXScale
-constexpr float kUnitFP4 = 0x1p-61f;   // half of what v_fp4 gives / kXScale
+constexpr float kUnitFP4 = 1.0f / kXScale;
 constexpr float kE4M3Value = 0x1p120f;
-constexpr float kFP4Value = 0.5f;
+constexpr float kFP4Value = 1.0f;
 
 inline V v_zero() { return _mm256_setzero_ps(); }
 inline V v_set(float x) { return _mm256_set1_ps(x); }
@@ -114,19 +114,29 @@ inline void v_e4m3(V (&v)[kCodes], const uint8_t* p) {
   const __m256i b = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   v[0] = v_and(_mm256_castsi256_ps(_mm256_slli_epi32(b, 20)), 0x87f00000u);
 }
-// Twice the value of every code.
+// Twice the value of every code, as an integer.
 inline __m128i fp4_doubled() { return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12); }
-// Twice the values, as small integers.
+inline __m256i in_both_lanes(__m128i x) { return _mm256_broadcastsi128_si256(x); }
+// Values of codes, one a byte, from their BF16: lanes of v[2k] are bytes 8k to 8k + 3, of v[2k + 1] the next four.
+inline void fp4_values(V (&v)[4], __m256i codes) {
+  const __m256i lower = in_both_lanes(_mm_set1_epi64x(static_cast<int64_t>(0xc0804000'c0800000u)));
+  const __m256i upper = in_both_lanes(_mm_set_epi64x(static_cast<int64_t>(0xc0c0c0c0'bfbfbf80u), 0x40404040'3f3f3f00));
+  const __m256i low = _mm256_shuffle_epi8(lower, codes), high = _mm256_shuffle_epi8(upper, codes);
+  const __m256i words[2] = {_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)};
+  for (int k = 0; k < 2; ++k) {
+    v[2 * k] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(_mm256_setzero_si256(), words[k]));
+    v[2 * k + 1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(_mm256_setzero_si256(), words[k]));
+  }
+}
 inline void v_fp4(V (&v)[4], const uint8_t* p) {
-  const __m128i table = fp4_doubled();
-  const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), mask = _mm_set1_epi8(15);
-  const __m128i lo = _mm_shuffle_epi8(table, _mm_and_si128(b, mask));
-  const __m128i hi = _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(b, 4), mask));
-  const __m128i first = _mm_unpacklo_epi8(lo, hi), second = _mm_unpackhi_epi8(lo, hi);
-  v[0] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(first));
-  v[1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(first, 8)));
-  v[2] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(second));
-  v[3] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(second, 8)));
+  // Each byte twice, so that fp4_values finds the columns in order; then one code of it is kept.
+  const __m256i places = _mm256_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13,
+                                          2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15);
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m256i twice = _mm256_shuffle_epi8(in_both_lanes(bytes), places);
+  const __m256i even = _mm256_and_si256(twice, _mm256_set1_epi16(0x000f));
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(twice, 4), _mm256_set1_epi16(0x0f00));
+  fp4_values(v, _mm256_or_si256(even, odd));
 }
 
 using VI = __m256i;
@@ -148,6 +158,7 @@ inline int32_t vi_begin(int lower, int upper) {
 #include "backends/cpu/vec_kernels.inl"
 #include "backends/cpu/x86_nibbles.inl"
 #include "backends/cpu/vec_index.inl"
+#include "backends/cpu/avx2_several.inl"
 #include "backends/cpu/avx2_fp4.inl"
 #include "backends/cpu/avx2_e4m3.inl"
 }  // namespace
@@ -158,8 +169,9 @@ const Kernels& avx2_kernels() {
     t.direct[kFormatFP4] = direct_fp4_digits;
     t.direct[kFormatE4M3] = direct_e4m3_quads;
     t.direct[kFormatBF16] = direct_several<Bf16Part, Bf16Rows>;
-    t.max_direct[kFormatE4M3] = t.few_rows[kFormatE4M3] = kMaxDirect;
-    t.max_direct[kFormatBF16] = t.few_rows[kFormatBF16] = kMaxDirect;
+    for (int format = kFormatE4M3; format < kFormatF32; ++format) {
+      t.max_direct[format] = t.few_rows[format] = kMaxDirect;
+    }
     return t;
   }();
   return table;
