@@ -5,7 +5,7 @@
 # downloaded stays in build/download and is not fetched again.
 #
 #   sh cmake/bootstrap.sh            what `cmake --preset release` and the tests need
-#   sh cmake/bootstrap.sh --tests    also clang: header checks, sanitizers, fuzz targets
+#   sh cmake/bootstrap.sh --tests    also clang: header checks, sanitizers, fuzz targets; what the bindings' tests need
 #   sh cmake/bootstrap.sh --aarch64  for `cmake --preset aarch64`: cross compiler, qemu, the target's libraries; no oneDNN
 #   sh cmake/bootstrap.sh --windows  for `cmake --preset windows`: mingw-w64, Wine, the target's libraries
 set -eu
@@ -16,6 +16,9 @@ ONEDNN_RUNTIME=onednn_cpu_gomp-$ONEDNN_VERSION-py2.py3-none-manylinux1_x86_64.wh
 ONEDNN_RUNTIME_SHA256=2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe31620416fb
 ONEDNN_DEVEL=onednn_devel_cpu_gomp-$ONEDNN_VERSION-py2.py3-none-manylinux1_x86_64.whl
 ONEDNN_DEVEL_SHA256=9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284
+DOTNET_VERSION=3.1.23
+DOTNET=dotnetcore2-$DOTNET_VERSION-py3-none-manylinux1_x86_64.whl
+DOTNET_SHA256=5f076ddc39da0c685e7de20ecb91ee81185928918ec86fbeb3bffc55dd867ab5
 XGRAMMAR_VERSION=0.2.8
 XGRAMMAR=xgrammar-$XGRAMMAR_VERSION.tar.gz
 XGRAMMAR_SHA256=8305646fd2b319d6c3003f51a1665e54cbbe9cba1fb636bc41d0b46434ccbb80
@@ -72,6 +75,11 @@ has_xgrammar() {  # this version, with the patch as it is now
   [ "$(cat build/xgrammar/.xgrammar 2>/dev/null)" = "$XGRAMMAR_VERSION $(sha256sum <$XGRAMMAR_PATCH | cut -d' ' -f1)" ]
 }
 
+wants_dotnet() {  # the runtime of .NET, for the C# binding's tests: Debian has none, and its wheel is of one processor
+  [ $with_tests = yes ] && [ "$(uname -m)" = x86_64 ] && ! have dotnet >/dev/null
+}
+has_dotnet() { [ "$(cat build/dotnet/.dotnet 2>/dev/null)" = $DOTNET_VERSION ]; }
+
 need g++ have "${CXX:-g++}"
 need cmake cmake_is_new
 need ninja-build have ninja
@@ -84,6 +92,10 @@ need doctest-dev sh -c 'ls /usr/include/doctest/doctest.h || ls /usr/local/inclu
 if wants_onednn && ! has_onednn; then
   need python3 have python3
   has_wheels || need python3-pip python3 -m pip --version
+fi
+if wants_dotnet && ! has_dotnet; then
+  need python3 have python3
+  is_downloaded "$DOTNET" $DOTNET_SHA256 || need python3-pip python3 -m pip --version
 fi
 if ! has_xgrammar; then
   need patch have patch
@@ -132,7 +144,7 @@ if [ -n "$missing" ]; then
 fi
 
 # ---- oneDNN -------------------------------------------------------------------------------------------------------
-fetch() {  # fetch REQUIREMENT FILE SHA256 BINARY|SOURCE WITHOUT
+fetch() {  # fetch REQUIREMENT FILE SHA256 BINARY|SOURCE CMAKE_OPTION_TO_DO_WITHOUT
   is_downloaded "$2" "$3" && return
   only="--only-binary=:all:"
   # A source package is asked for its metadata by its own build tools, which pip keeps to itself in a temporary folder.
@@ -141,7 +153,7 @@ fetch() {  # fetch REQUIREMENT FILE SHA256 BINARY|SOURCE WITHOUT
   mkdir -p build/download
   # Only a download: nothing enters any Python environment, so that an externally managed one does not object.
   python3 -m pip download --quiet --no-deps "$only" --dest build/download "$1" ||
-    die "could not download $1 from PyPI; put $2 into build/download yourself, or build with -D$5=ON"
+    die "could not download $1 from PyPI; put $2 into build/download yourself, or build with -D$5"
   is_downloaded "$2" "$3" || die "build/download/$2: expected sha256 $3, found $(sha256sum <"build/download/$2")"
 }
 
@@ -178,8 +190,8 @@ PYTHON
 
 if wants_onednn; then
   if ! has_onednn; then
-    fetch onednn-cpu-gomp==$ONEDNN_VERSION $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256 binary DSV4_WITHOUT_ONEDNN
-    fetch onednn-devel-cpu-gomp==$ONEDNN_VERSION $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256 binary DSV4_WITHOUT_ONEDNN
+    fetch onednn-cpu-gomp==$ONEDNN_VERSION $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256 binary DSV4_WITHOUT_ONEDNN=ON
+    fetch onednn-devel-cpu-gomp==$ONEDNN_VERSION $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256 binary DSV4_WITHOUT_ONEDNN=ON
     unpack
   fi
 elif [ "$(uname -m)" != x86_64 ]; then
@@ -204,9 +216,22 @@ unpack_xgrammar() {
 }
 
 if ! has_xgrammar; then
-  fetch xgrammar==$XGRAMMAR_VERSION $XGRAMMAR $XGRAMMAR_SHA256 source DSV4_WITHOUT_XGRAMMAR
+  fetch xgrammar==$XGRAMMAR_VERSION $XGRAMMAR $XGRAMMAR_SHA256 source DSV4_WITHOUT_XGRAMMAR=ON
   unpack_xgrammar
 fi
+
+# ---- .NET's runtime -----------------------------------------------------------------------------------------------
+if wants_dotnet && ! has_dotnet; then
+  fetch dotnetcore2==$DOTNET_VERSION $DOTNET $DOTNET_SHA256 binary DSV4_TESTS=OFF
+  say "unpacking .NET's runtime into build/dotnet"
+  rm -rf build/dotnet build/dotnet.new
+  python3 -m zipfile -e build/download/$DOTNET build/dotnet.new
+  mv build/dotnet.new/dotnetcore2/bin build/dotnet
+  rm -rf build/dotnet.new
+  chmod +x build/dotnet/dotnet
+  echo $DOTNET_VERSION >build/dotnet/.dotnet
+fi
+
 if [ $with_aarch64 = yes ]; then sh cmake/aarch64_libraries.sh; fi
 if [ $with_windows = yes ]; then windows_dependencies; fi
 say "everything is there"

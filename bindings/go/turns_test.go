@@ -285,14 +285,18 @@ func TestStream(t *testing.T) {
 
 	// Closed on the way: the session is free, and the turn can be resumed.
 	check0(t, session.AppendMessage(RoleUser, question))
-	stream = must(session.Stream(background, greedy))
+	late := &GenerateOptions{LogitBias: []LogitBias{{Token: 300, Bias: 1000}}} // has not ended, however late this comes
+	stream = must(session.Stream(background, late))
 	stream.Next()
 	check0(t, stream.Close())
 	check0(t, stream.Close())
 	if !must(session.Info()).Interrupted {
 		t.Fatal("an interrupted turn expected")
 	}
-	must(session.Generate(background, &GenerateOptions{Resume: true}, nil))
+	late.Resume, late.MaxTokens = true, 3
+	if stats := must(session.Generate(background, late, nil)); stats.Reason != DoneLength {
+		t.Fatalf("resumed: %+v", stats)
+	}
 	if !reflect.DeepEqual(must(session.Conversation()).Len(), 4) {
 		t.Fatal("question and answer, twice")
 	}

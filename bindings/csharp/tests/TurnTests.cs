@@ -221,9 +221,12 @@ public static class TurnTests
             Expect(stream.Ended && stream.Stats.Reason == DoneReason.Stop && !stream.Any(), "the end");
 
             session.AppendMessage(Role.User, question);
-            foreach (Event e in session.Stream(Greedy())) break; // leaves, and gives the session free
+            GenerateOptions endless = Endless(); // however late this thread comes, the turn has not ended
+            foreach (Event e in session.Stream(endless)) break; // leaves, and gives the session free
             Expect(session.GetInfo().Interrupted, "an interrupted turn");
-            session.Generate(new GenerateOptions { Resume = true });
+            endless.Resume = true;
+            endless.MaxTokens = 3;
+            Expect(session.Generate(endless).Reason == DoneReason.Length, "resumed");
             using (Conversation c = session.GetConversation()) Equal(4, c.Count, "messages");
             GenerateOptions options = Greedy();
             options.Logits = logits => true;
