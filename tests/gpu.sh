@@ -14,6 +14,13 @@ cd "$(dirname "$0")/.."
 pack=build/gpu/pack
 results=${RESULTS:-build/gpu/results}
 say() { echo "==== $*"; }
+# logged FILE COMMAND...: what it says is seen and kept; a pipe by itself would hide that it failed.
+logged() {
+  log=$1
+  shift
+  { "$@" 2>&1 || echo $? >"$log.failed"; } | tee "$log"
+  [ ! -e "$log.failed" ] || { say "failed: $* (status $(cat "$log.failed"))"; exit 1; }
+}
 
 pack() {
   sh cmake/bootstrap.sh
@@ -42,17 +49,18 @@ run() {
   tar -xzf $pack.tar.gz -C build/gpu
   command -v nvidia-smi >/dev/null || { echo "gpu.sh: no nvidia-smi here, so no driver" >&2; exit 2; }
   mkdir -p "$results"
+  rm -f "$results"/*.failed
   LD_LIBRARY_PATH=$PWD/$pack${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   export LD_LIBRARY_PATH
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$results/card.txt"
   date -u +%Y-%m-%d >>"$results/card.txt"
 
   say "every step with its recorded input"
-  $pack/gpu_ops_test 2>&1 | tee "$results/ops.txt"
+  logged "$results/ops.txt" $pack/gpu_ops_test
   say "end to end"
-  $pack/gpu_golden_test 2>&1 | tee "$results/golden.txt"
+  logged "$results/golden.txt" $pack/gpu_golden_test
   say "models: chunks, several sequences, recorded steps, states that move, soak"
-  DSV4_SOAK=${SOAK:-60} $pack/gpu_model_test 2>&1 | tee "$results/model.txt"
+  logged "$results/model.txt" env DSV4_SOAK="${SOAK:-60}" $pack/gpu_model_test
   sanitize
   benchmark
   say "done; results in $results"
@@ -66,8 +74,8 @@ sanitize() {
   fi
   for tool in memcheck racecheck; do
     say "compute-sanitizer $tool"
-    DSV4_SOAK=0 compute-sanitizer --tool $tool --error-exitcode 9 --launch-timeout 0 \
-      $pack/gpu_model_test -tc='a state moves*' 2>&1 | tee "$results/$tool.txt" | tail -n 5
+    logged "$results/$tool.txt" env DSV4_SOAK=0 compute-sanitizer --tool $tool --error-exitcode 9 --launch-timeout 0 \
+      $pack/gpu_model_test -tc='a state moves*'
     grep -q "ERROR SUMMARY: 0 errors\|RACECHECK SUMMARY: 0 hazards" "$results/$tool.txt"
   done
 }
@@ -75,16 +83,14 @@ sanitize() {
 benchmark() {
   for batch in 8 32; do
     say "benchmark: Flash's shapes, ${LAYERS:-3} layers, $batch sessions"
-    $pack/dsv4 bench --shape flash --layers "${LAYERS:-3}" --backend cuda --batch $batch --prompt "${PROMPT:-2048}" \
-      --step-rows "${PROMPT:-2048}" --tokens 64 --json 2>&1 | tee "$results/bench-batch-$batch.txt"
+    logged "$results/bench-batch-$batch.txt" $pack/dsv4 bench --shape flash --layers "${LAYERS:-3}" --backend cuda \
+      --batch $batch --prompt "${PROMPT:-2048}" --step-rows "${PROMPT:-2048}" --tokens 64 --json
   done
   say "benchmark: by verb"
-  $pack/dsv4 bench --shape flash --layers "${LAYERS:-3}" --backend cuda --prompt "${PROMPT:-2048}" \
-    --step-rows "${PROMPT:-2048}" --by-verb 2>&1 | tee "$results/bench-by-verb.txt"
+  logged "$results/bench-by-verb.txt" $pack/dsv4 bench --shape flash --layers "${LAYERS:-3}" --backend cuda \
+    --prompt "${PROMPT:-2048}" --step-rows "${PROMPT:-2048}" --by-verb
 }
 
-# `tee` would hide a failure.
-(set -o pipefail) 2>/dev/null && set -o pipefail
 case ${1:-} in
   pack) pack ;;
   run) run ;;
