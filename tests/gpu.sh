@@ -8,8 +8,12 @@
 #
 # ARCHS: compute capabilities to build for (90a: H100, H200), few, so that the file stays small. SOAK: seconds of the
 # soak (60). LAYERS, PROMPT: of the benchmark (3, 2048). RESULTS: another folder for the results. The first failure ends
-# it; what was measured until then is kept.
+# it; what was measured until then is kept. compute-sanitizer comes along from PyPI, for the machine with the GPU has no
+# toolkit.
 set -eu
+SANITIZER_VERSION=13.0.85
+SANITIZER=nvidia_cuda_sanitizer_api-$SANITIZER_VERSION-py3-none-manylinux_2_25_x86_64.whl
+SANITIZER_SHA256=b1efff95f63b6fe40dc83801d598550542364393957775912a1abf396904331c
 cd "$(dirname "$0")/.."
 pack=build/gpu/pack
 results=${RESULTS:-build/gpu/results}
@@ -38,10 +42,28 @@ pack() {
       *libpcre2* | *libzstd* | *libstdc++* | *libgcc_s*) cp -L "$library" $pack/ ;;
     esac
   done
+  pack_sanitizer
   # One small file: what travels to a lent machine is limited.
   tar -czf $pack.tar.gz -C build/gpu pack
   rm -rf $pack
   say "packed: $(du -sh $pack.tar.gz | cut -f1), $pack.tar.gz"
+}
+
+pack_sanitizer() {
+  wheel=build/download/$SANITIZER
+  if ! echo "$SANITIZER_SHA256  $wheel" | sha256sum --check --status 2>/dev/null; then
+    say "downloading compute-sanitizer $SANITIZER_VERSION"
+    python3 -m pip download --quiet --no-deps --only-binary=:all: --dest build/download \
+      nvidia-cuda-sanitizer-api==$SANITIZER_VERSION || { say "compute-sanitizer is left out"; return; }
+    echo "$SANITIZER_SHA256  $wheel" | sha256sum --check --status || { say "$wheel: another sha256"; exit 1; }
+  fi
+  rm -rf build/gpu/sanitizer
+  python3 -m zipfile -e "$wheel" build/gpu/sanitizer
+  mkdir $pack/sanitizer
+  cp build/gpu/sanitizer/nvidia/cu13/bin/compute-sanitizer build/gpu/sanitizer/nvidia/cu13/lib/*.so $pack/sanitizer/
+  cp build/gpu/sanitizer/*.dist-info/licenses/* $pack/sanitizer/
+  chmod +x $pack/sanitizer/compute-sanitizer
+  rm -rf build/gpu/sanitizer
 }
 
 run() {
@@ -68,13 +90,14 @@ run() {
 
 # Whole models are too slow under it: the steps of one golden are what every kernel runs in.
 sanitize() {
-  if ! command -v compute-sanitizer >/dev/null; then
+  sanitizer=$(command -v compute-sanitizer || echo $pack/sanitizer/compute-sanitizer)
+  if [ ! -x "$sanitizer" ]; then
     say "compute-sanitizer is not here: left out"
     return
   fi
   for tool in memcheck racecheck; do
     say "compute-sanitizer $tool"
-    logged "$results/$tool.txt" env DSV4_SOAK=0 compute-sanitizer --tool $tool --error-exitcode 9 --launch-timeout 0 \
+    logged "$results/$tool.txt" env DSV4_SOAK=0 "$sanitizer" --tool $tool --error-exitcode 9 --launch-timeout 0 \
       $pack/gpu_model_test -tc='a state moves*'
     grep -q "ERROR SUMMARY: 0 errors\|RACECHECK SUMMARY: 0 hazards" "$results/$tool.txt"
   done
