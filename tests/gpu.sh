@@ -1,6 +1,6 @@
 #!/bin/sh
 # Everything of the cuda backend that needs a GPU: goldens step by step and end to end, cpu against cuda, snapshots that
-# move, compute-sanitizer, a soak, the benchmark. The machine with the GPU needs the driver and nothing else, and no network:
+# move, a soak, the benchmark, compute-sanitizer. The machine with the GPU needs the driver and nothing else, and no network:
 #
 #   sh tests/gpu.sh pack      where the build's dependencies are: builds, and puts all that is needed into build/gpu/pack.tar.gz
 #   sh tests/gpu.sh run       where the GPU is, with that file in the tree: runs it; results in build/gpu/results
@@ -83,8 +83,8 @@ run() {
   logged "$results/golden.txt" $pack/gpu_golden_test
   say "models: chunks, several sequences, recorded steps, states that move, soak"
   logged "$results/model.txt" env DSV4_SOAK="${SOAK:-60}" $pack/gpu_model_test
-  sanitize
   benchmark
+  sanitize
   say "done; results in $results"
 }
 
