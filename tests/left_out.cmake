@@ -28,7 +28,6 @@ endif()
 
 if(CMAKE_CROSSCOMPILING AND CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   dsv4_left_out("use the native compiler with what was installed" install_test package_test packages)
-  dsv4_left_out("a game's frames of 16.7 ms pass while its characters answer: too slow for its lines" hosts_test)
   # Thousands of steps of whole models.
   list(APPEND DSV4_LONG rewind_session_test resume_api_test many_sessions_api_test session_memory_test
     shared_step_threads_test token_scripts_test message_scripts_test memory_faults_test verb_faults_test

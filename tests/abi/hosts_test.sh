@@ -20,7 +20,7 @@ for said in "Mira: OK. \[stop\]" "Mira: Your name is Emma. \[stop\]" "Mira: Your
 done
 if "$engine" "$plugin" "$dir/no-model" >/dev/null 2>"$dir/errors"; then fail "engine: plays without a model"; fi
 grep -q "DSV4_E_NOT_FOUND: .*no-model" "$dir/errors" || fail "engine: its log does not say what is missing"
-exported=$(nm -D --defined-only "$plugin" | awk '$2 == "T" {print $3}')
+exported=$(${NM:-nm} -D --defined-only "$plugin" | awk '$2 == "T" {print $3}')
 [ "$exported" = npc_plugin ] || fail "engine: the plug-in exports: $exported"
 
 # ---- editor: both ends of its pipes are held open here, as an editor does
