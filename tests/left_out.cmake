@@ -29,9 +29,8 @@ endif()
 if(CMAKE_CROSSCOMPILING AND CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   dsv4_left_out("use the native compiler with what was installed" install_test package_test packages)
   # Thousands of steps of whole models.
-  list(APPEND DSV4_LONG rewind_session_test resume_api_test many_sessions_api_test session_memory_test
-    shared_step_threads_test token_scripts_test message_scripts_test memory_faults_test verb_faults_test
-    snapshot_damage_test sequences_test check_backend_test)
+  list(APPEND DSV4_LONG rewind_session_test token_scripts_test memory_faults_test verb_faults_test sequences_test
+    check_backend_test)
   # Cases of a doctest program that are left out, as its arguments; it counts them as skipped.
   # Files of the published sizes, 150 GB and more without content: qemu keeps a record of every page that is mapped.
   set(DSV4_CASES_checkpoint_test "-tce=checkpoints in the wild*,re-uploads*")
