@@ -133,11 +133,10 @@ inline float digit_row(const WeightView& w, int64_t row, const DigitRow& x) {
 
 // False: not a row of such values.
 inline bool digits_of(DigitRow& row, const float* x, int64_t cols) {
-  bool whole = true;
-  for (int64_t g = 0; whole && g < cols / 128; ++g) {
-    whole = find_digits(row.block + 2 * g, row.unit[g], row.wide[g], x + 128 * g);
+  for (int64_t g = 0; g < cols / 128; ++g) {
+    if (!find_digits(row.block + 2 * g, row.unit[g], row.wide[g], x + 128 * g)) return false;
   }
-  return whole;
+  return true;
 }
 
 // Two and three input rows go one after the other, faster than side by side in FP32. Which rows are taken depends on
