@@ -26,6 +26,7 @@ XGRAMMAR_PATCH=cmake/xgrammar/xgrammar-$XGRAMMAR_VERSION.patch
 
 say() { echo "bootstrap: $*"; }
 die() { echo "bootstrap: $*" >&2; exit 1; }
+. cmake/download.sh
 
 with_tests=no
 with_aarch64=no
@@ -64,9 +65,6 @@ wants_onednn() {  # not where the system's own oneDNN is new enough, nor where t
       /usr/local/include/oneapi/dnnl/dnnl_version.h
 }
 has_onednn() { [ "$(cat build/deps/.onednn 2>/dev/null)" = "$ONEDNN_VERSION" ]; }
-is_downloaded() {
-  echo "$2  build/download/$1" | sha256sum --check --status 2>/dev/null
-}
 has_wheels() {
   is_downloaded $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256 && is_downloaded $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256
 }
@@ -144,19 +142,6 @@ if [ -n "$missing" ]; then
 fi
 
 # ---- oneDNN -------------------------------------------------------------------------------------------------------
-fetch() {  # fetch REQUIREMENT FILE SHA256 BINARY|SOURCE CMAKE_OPTION_TO_DO_WITHOUT
-  is_downloaded "$2" "$3" && return
-  only="--only-binary=:all:"
-  # A source package is asked for its metadata by its own build tools, which pip keeps to itself in a temporary folder.
-  if [ "$4" = source ]; then only="--no-binary=${1%%=*}"; fi
-  say "downloading $1"
-  mkdir -p build/download
-  # Only a download: nothing enters any Python environment, so that an externally managed one does not object.
-  python3 -m pip download --quiet --no-deps "$only" --dest build/download "$1" ||
-    die "could not download $1 from PyPI; put $2 into build/download yourself, or build with -D$5"
-  is_downloaded "$2" "$3" || die "build/download/$2: expected sha256 $3, found $(sha256sum <"build/download/$2")"
-}
-
 unpack() {
   say "unpacking oneDNN into build/deps"
   # Beside, then renamed: a build that runs meanwhile, or an interruption, never meets half of it.
@@ -190,8 +175,8 @@ PYTHON
 
 if wants_onednn; then
   if ! has_onednn; then
-    fetch onednn-cpu-gomp==$ONEDNN_VERSION $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256 binary DSV4_WITHOUT_ONEDNN=ON
-    fetch onednn-devel-cpu-gomp==$ONEDNN_VERSION $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256 binary DSV4_WITHOUT_ONEDNN=ON
+    fetch onednn-cpu-gomp==$ONEDNN_VERSION $ONEDNN_RUNTIME $ONEDNN_RUNTIME_SHA256 binary -DDSV4_WITHOUT_ONEDNN=ON
+    fetch onednn-devel-cpu-gomp==$ONEDNN_VERSION $ONEDNN_DEVEL $ONEDNN_DEVEL_SHA256 binary -DDSV4_WITHOUT_ONEDNN=ON
     unpack
   fi
 elif [ "$(uname -m)" != x86_64 ]; then
@@ -216,13 +201,13 @@ unpack_xgrammar() {
 }
 
 if ! has_xgrammar; then
-  fetch xgrammar==$XGRAMMAR_VERSION $XGRAMMAR $XGRAMMAR_SHA256 source DSV4_WITHOUT_XGRAMMAR=ON
+  fetch xgrammar==$XGRAMMAR_VERSION $XGRAMMAR $XGRAMMAR_SHA256 source -DDSV4_WITHOUT_XGRAMMAR=ON
   unpack_xgrammar
 fi
 
 # ---- .NET's runtime -----------------------------------------------------------------------------------------------
 if wants_dotnet && ! has_dotnet; then
-  fetch dotnetcore2==$DOTNET_VERSION $DOTNET $DOTNET_SHA256 binary DSV4_TESTS=OFF
+  fetch dotnetcore2==$DOTNET_VERSION $DOTNET $DOTNET_SHA256 binary -DDSV4_TESTS=OFF
   say "unpacking .NET's runtime into build/dotnet"
   rm -rf build/dotnet build/dotnet.new
   python3 -m zipfile -e build/download/$DOTNET build/dotnet.new

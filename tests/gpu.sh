@@ -18,6 +18,8 @@ cd "$(dirname "$0")/.."
 pack=build/gpu/pack
 results=${RESULTS:-build/gpu/results}
 say() { echo "==== $*"; }
+die() { say "$*" >&2; exit 1; }
+. cmake/download.sh
 # logged FILE COMMAND...: what it says is seen and kept; a pipe by itself would hide that it failed.
 logged() {
   log=$1
@@ -50,15 +52,9 @@ pack() {
 }
 
 pack_sanitizer() {
-  wheel=build/download/$SANITIZER
-  if ! echo "$SANITIZER_SHA256  $wheel" | sha256sum --check --status 2>/dev/null; then
-    say "downloading compute-sanitizer $SANITIZER_VERSION"
-    python3 -m pip download --quiet --no-deps --only-binary=:all: --dest build/download \
-      nvidia-cuda-sanitizer-api==$SANITIZER_VERSION || { say "compute-sanitizer is left out"; return; }
-    echo "$SANITIZER_SHA256  $wheel" | sha256sum --check --status || { say "$wheel: another sha256"; exit 1; }
-  fi
+  fetch nvidia-cuda-sanitizer-api==$SANITIZER_VERSION $SANITIZER $SANITIZER_SHA256 binary "install CUDA's where the GPU is"
   rm -rf build/gpu/sanitizer
-  python3 -m zipfile -e "$wheel" build/gpu/sanitizer
+  python3 -m zipfile -e build/download/$SANITIZER build/gpu/sanitizer
   mkdir $pack/sanitizer
   cp build/gpu/sanitizer/nvidia/cu13/bin/compute-sanitizer build/gpu/sanitizer/nvidia/cu13/lib/*.so $pack/sanitizer/
   cp build/gpu/sanitizer/*.dist-info/licenses/* $pack/sanitizer/
