@@ -66,6 +66,9 @@ func wantError(t testing.TB, err error, targets ...error) {
 
 var greedy = &GenerateOptions{Reasoning: ReasoningNone, MaxTokens: 100}
 
+// wide is the context for an endless turn that another goroutine ends: filled only long after any of them has come.
+const wide = 1 << 16
+
 // endless draws one token until something else ends the turn.
 func endless() *GenerateOptions {
 	return &GenerateOptions{TokenEvents: true, Logits: func(logits []float32) bool {
@@ -341,7 +344,7 @@ func TestFinalizers(t *testing.T) {
 }
 
 func TestBusyAndCloseInUse(t *testing.T) {
-	session := newTinySession(t, openTiny(t))
+	session := must(openTiny(t).NewSession(&SessionOptions{Context: wide}))
 	check0(t, session.AppendTokens([]int32{0, 300}))
 	begun := make(chan struct{})
 	var once sync.Once

@@ -238,7 +238,7 @@ func TestWatch(t *testing.T) {
 
 // Wherever in a call the end comes, at its very beginning too, it is not lost: here only the watching goroutine sees it.
 func TestContextFromAnotherGoroutine(t *testing.T) {
-	session := must(openTiny(t).NewSession(&SessionOptions{Context: 512}))
+	session := must(openTiny(t).NewSession(&SessionOptions{Context: wide}))
 	defer session.Close()
 	for i := 0; i < 100; i++ {
 		check0(t, session.Clear())
@@ -293,7 +293,7 @@ func TestStream(t *testing.T) {
 	if !must(session.Info()).Interrupted {
 		t.Fatal("an interrupted turn expected")
 	}
-	late.Resume, late.MaxTokens = true, 3
+	late.Resume, late.MaxTokens = true, stream.Stats().GeneratedTokens+3 // of the whole turn
 	if stats := must(session.Generate(background, late, nil)); stats.Reason != DoneLength {
 		t.Fatalf("resumed: %+v", stats)
 	}

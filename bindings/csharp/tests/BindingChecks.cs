@@ -44,6 +44,9 @@ internal static class BindingChecks
     internal static Session NewSession(Model model, ulong context = 1024) =>
         model.CreateSession(new SessionOptions { Context = context });
 
+    /// <summary>Context for an endless turn that another thread ends: filled only long after any of them has come.</summary>
+    internal const ulong Wide = 1 << 16;
+
     internal static GenerateOptions Greedy() => new GenerateOptions
     {
         Temperature = 0, Reasoning = Reasoning.None, MaxTokens = 100

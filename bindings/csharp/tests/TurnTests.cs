@@ -162,7 +162,7 @@ public static class TurnTests
     /// <summary>Wherever in a call the token comes, at its very beginning too, it is not lost.</summary>
     public static void TokenFromAnotherThread(Model model)
     {
-        using (Session session = NewSession(model, 512))
+        using (Session session = NewSession(model, Wide))
         {
             for (int i = 0; i < 100; ++i)
             {
@@ -180,7 +180,7 @@ public static class TurnTests
 
     public static void BusyAndDisposedInUse(Model model)
     {
-        Session session = NewSession(model);
+        Session session = NewSession(model, Wide);
         session.AppendTokens(0);
         using (var begun = new ManualResetEventSlim())
         {
@@ -222,10 +222,11 @@ public static class TurnTests
 
             session.AppendMessage(Role.User, question);
             GenerateOptions endless = Endless(); // however late this thread comes, the turn has not ended
-            foreach (Event e in session.Stream(endless)) break; // leaves, and gives the session free
+            stream = session.Stream(endless);
+            foreach (Event e in stream) break; // leaves, and gives the session free
             Expect(session.GetInfo().Interrupted, "an interrupted turn");
             endless.Resume = true;
-            endless.MaxTokens = 3;
+            endless.MaxTokens = stream.Stats.GeneratedTokens + 3; // of the whole turn
             Expect(session.Generate(endless).Reason == DoneReason.Length, "resumed");
             using (Conversation c = session.GetConversation()) Equal(4, c.Count, "messages");
             GenerateOptions options = Greedy();
@@ -283,7 +284,7 @@ public static class TurnTests
                 Equal(0, stream.Poll(3, 1000, null), "events behind the last");
             }
             session.AppendMessage(Role.User, "Hello!");
-            using (EventStream stream = session.Stream(Greedy()))
+            using (EventStream stream = session.Stream(Endless())) // has not ended, however late this thread comes
             {
                 Throws<InvalidOperationException>(() =>
                     stream.Poll(1, 1000, e => throw new InvalidOperationException("x")), "a callback that throws");
