@@ -2,18 +2,8 @@
 // Half the room of FP32, so that a tile of keys stays in the first cache; scores take BF16 products, whose sums are
 // FP32; values become FP32 in weigh<uint16_t>.
 
-// Even and odd elements side by side again.
-struct alignas(64) Interleave {
-  uint16_t lane[32] = {};
-  constexpr Interleave() {
-    for (int i = 0; i < 32; ++i) lane[i] = static_cast<uint16_t>(i / 2 + i % 2 * 32);
-  }
-};
-constexpr Interleave kInterleave;
-
-void unpack_kv_bf16(void* to, const uint8_t* row, int64_t nope, int64_t rope, int64_t wide) {
-  const E4M3Table table;
-  uint16_t* out = static_cast<uint16_t*>(to);
+void unpack_key_bf16(uint16_t* out, const E4M3Table& table, const uint8_t* row, int64_t nope, int64_t rope,
+                     int64_t wide) {
   const uint8_t* codes = row + 2 * rope;
   const __m512i first = load(kInterleave.lane), second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
   for (int64_t b = 0; b < nope; b += 64) {
@@ -39,10 +29,19 @@ void unpack_kv_bf16(void* to, const uint8_t* row, int64_t nope, int64_t rope, in
   for (int64_t i = nope + rope; i < wide; ++i) out[i] = 0;
 }
 
-void unpack_query_bf16(void* to, const uint16_t* x, int64_t n, int64_t wide) {
+void unpack_keys_bf16(void* to, const uint8_t* const* rows, int64_t count, int64_t nope, int64_t rope, int64_t wide) {
+  const E4M3Table table;
+  for (int64_t i = 0; i < count; ++i) {
+    unpack_key_bf16(static_cast<uint16_t*>(to) + i * wide, table, rows[i], nope, rope, wide);
+  }
+}
+
+void unpack_queries_bf16(void* to, const uint16_t* x, int64_t heads, int64_t n, int64_t wide) {
   uint16_t* out = static_cast<uint16_t*>(to);
-  __builtin_memcpy(out, x, static_cast<size_t>(n) * 2);
-  for (int64_t i = n; i < wide; ++i) out[i] = 0;
+  for (int64_t h = 0; h < heads; ++h, out += wide, x += n) {
+    __builtin_memcpy(out, x, static_cast<size_t>(n) * 2);
+    for (int64_t i = n; i < wide; ++i) out[i] = 0;
+  }
 }
 
 // Four heads with four keys.

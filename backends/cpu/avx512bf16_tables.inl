@@ -13,6 +13,14 @@ inline __m256i load_part32(const void* p, int64_t bytes) {
   return _mm256_maskz_loadu_epi8(bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << bytes) - 1, p);
 }
 
+// The elements of two vectors in turns: 0 of both, 1 of both, … of the first half; of the second half, 16 further on.
+struct alignas(64) Interleave {
+  uint16_t lane[32] = {};
+  constexpr Interleave() {
+    for (int i = 0; i < 32; ++i) lane[i] = static_cast<uint16_t>(i / 2 + i % 2 * 32);
+  }
+};
+constexpr Interleave kInterleave;
 
 // Upper half of the FP32 value of an E4M3 code without its sign.
 constexpr uint16_t e4m3_bits(int code) {

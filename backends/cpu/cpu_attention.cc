@@ -79,16 +79,15 @@ void CpuBackend::attend_heads(const Seen& seen, Mat o, Mat q, int64_t row, const
                               int64_t first, int64_t heads, const Attention& options, ThreadScratch& scratch) {
   const int64_t d = options.head_dim, wide = padded_head(d), pairs = rope_dim / 2;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  uint8_t* query = scratch.query.as<uint8_t>();
+  void* query = scratch.query.as<void>();
   float* output = scratch.output.as<float>();
-  uint8_t* keys = scratch.keys.as<uint8_t>();
+  void* keys = scratch.keys.as<void>();
   float* scores = scratch.scores.as<float>();
   float* max = scores + kHeadBlock * kKeyTile;
   float* sum = max + kHeadBlock;
   float* factor = sum + kHeadBlock;
-  const uint16_t* in = q.row<uint16_t>(row) + first * d;
+  k_.unpack_queries(query, q.row<uint16_t>(row) + first * d, heads, d, wide);
   for (int64_t h = 0; h < heads; ++h) {
-    k_.unpack_query(query + h * wide * k_.kv_bytes, in + h * d, d, wide);
     // The sink starts the sum: a logit without a value. One of minus infinity is no sink.
     float sink;
     std::memcpy(&sink, options.sink.as<uint8_t>() + 4 * (first + h), 4);
@@ -97,14 +96,14 @@ void CpuBackend::attend_heads(const Seen& seen, Mat o, Mat q, int64_t row, const
   }
   std::memset(output, 0, static_cast<size_t>(heads * wide) * 4);
   const KvRowLayout& layout = seen.layer->kv;
-  for (int64_t j = 0; j < seen.count(); j += kKeyTile) {
-    const int64_t count = std::min(kKeyTile, seen.count() - j);
-    for (int64_t i = 0; i < count; ++i) {
-      k_.unpack_kv(keys + i * wide * k_.kv_bytes, seen.row(j + i), layout.nope, layout.rope, wide);
-    }
-    k_.scores(scores, kKeyTile, query, heads, keys, count, wide, scale);
-    for (int64_t h = 0; h < heads; ++h) factor[h] = k_.softmax_tile(scores + h * kKeyTile, count, max + h, sum + h);
-    k_.weigh(output, factor, scores, kKeyTile, heads, keys, count, wide);
+  const uint8_t* rows[kKeyTile];
+  for (int64_t j = 0; j < seen.count(); j += k_.key_tile) {
+    const int64_t count = std::min(k_.key_tile, seen.count() - j);
+    for (int64_t i = 0; i < count; ++i) rows[i] = seen.row(j + i);
+    k_.unpack_keys(keys, rows, count, layout.nope, layout.rope, wide);
+    k_.scores(scores, k_.key_tile, query, heads, keys, count, wide, scale);
+    for (int64_t h = 0; h < heads; ++h) factor[h] = k_.softmax_tile(scores + h * k_.key_tile, count, max + h, sum + h);
+    k_.weigh(output, factor, scores, k_.key_tile, heads, keys, count, wide);
   }
   for (int64_t h = 0; h < heads; ++h) {
     float* from = output + h * wide;

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kMaxGroup = 256;  // tokens pooled into an entry, at most
 constexpr int64_t kMaxPairs = 256;
+constexpr int64_t kIndexTile = 32;  // entries that are scored at a time
 
 // Ascending like the score; a NaN (out of a damaged checkpoint) counts as the lowest, and -0 as 0.
 uint32_t order_key(float score) {
@@ -162,8 +163,8 @@ void CpuBackend::index_range(float* scores, const HostLayer& layer, int64_t begi
   const int64_t dim = options.dim, wide = (options.heads + 15) / 16 * 16;
   const float* q = query.query.as<float>();
   float* keys = scratch.keys.as<float>();
-  for (int64_t j = begin; j < end; j += kKeyTile) {
-    const int64_t count = std::min(kKeyTile, end - j);
+  for (int64_t j = begin; j < end; j += kIndexTile) {
+    const int64_t count = std::min(kIndexTile, end - j);
     if (codes) {
       k_.index_code_scores(scores + j, q, q + dim * wide, wide, layer.index_row(j), layer.index.stride(), count, dim,
                            keys);
@@ -178,7 +179,7 @@ void CpuBackend::index(Mat top, const Cache& cache, Mat q, Mat w, const Indexer&
   const FloatMode mode;
   const int64_t wide = (options.heads + 15) / 16 * 16;
   check((options.dim + 1) * wide * 4, threads_[0].query, "index query");
-  check(kKeyTile * options.dim * 4, threads_[0].keys, "index keys");
+  check(kIndexTile * options.dim * 4, threads_[0].keys, "index keys");
   for (const Run& run : cache.runs) {
     if (run.rows == 0) continue;
     const HostLayer& layer = host_state(run).layer(cache.layer);

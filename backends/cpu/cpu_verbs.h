@@ -86,13 +86,12 @@ struct ThreadScratch {
   Block row;        // F32 [4, widest head]
   Block query;      // F32 [kHeadBlock, head_dim], or the indexer's queries, transposed
   Block output;     // F32 [kHeadBlock, head_dim]
-  Block keys;       // F32 [kKeyTile, head_dim]
+  Block keys;       // F32 [kKeyTile, head_dim], or as kernels lay them out in it
   Block scores;     // F32 [kHeadBlock, kKeyTile] and the softmax's bookkeeping; or of all entries,
                     // behind them I32 [entries]
 };
 
 constexpr int64_t kHeadBlock = 64;
-constexpr int64_t kKeyTile = 32;
 constexpr int64_t padded_head(int64_t dim) { return (dim + 31) / 32 * 32; }  // elements of an unpacked query or key
 
 // Rows of one expert among the sorted picks.

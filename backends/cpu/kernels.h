@@ -30,6 +30,7 @@ constexpr int kMaxDirect = 8;      // input rows that any `direct` takes
 constexpr int64_t kTileRows = 128;   // weight rows of a tile, at most
 constexpr int64_t kTileCols = 1024;  // columns of a tile, at most: a multiple of kPad
 constexpr int kMaxStreams = 8;     // residual streams the kernels take
+constexpr int64_t kKeyTile = 64;   // key/value rows that attention takes at a time, at most
 constexpr int64_t kBlockRows = 16;     // input rows of a block
 constexpr int64_t kBlockedRows = 512;  // input rows that `dot_blocked` takes at a time, at most
 constexpr int64_t kBlockedUnit = 256;  // and weight rows
@@ -55,7 +56,7 @@ struct Kernels {
   const char* isa;
   int x_bytes;          // bytes of an element of every form but kXF32: 2 (BF16) or 4 (FP32)
   bool bf16_tiles;      // a widened tile of any format but F32 holds BF16; FP32 otherwise
-  int kv_bytes;         // bytes of an element of an unpacked key
+  int64_t key_tile;     // key/value rows that attention takes at a time, at most kKeyTile
   int max_direct[kFormats];  // input rows that `direct` takes
   int few_rows[kFormats];  // input rows up to which `direct`, several times where they are more, beats a tile
 
@@ -101,18 +102,19 @@ struct Kernels {
 
   // --- attention
   void (*widen_row)(float* out, const uint16_t* x, int64_t n);
-  // One key/value row (lib/base/kv_row.h) and queries as attention wants them: `kv_bytes` an element, FP32 or BF16, in
-  // which both are exact; rows padded with zeros to `wide` elements, a multiple of 32.
-  void (*unpack_kv)(void* out, const uint8_t* row, int64_t nope, int64_t rope, int64_t wide);
-  void (*unpack_query)(void* out, const uint16_t* x, int64_t n, int64_t wide);
+  // Up to key_tile key/value rows (lib/base/kv_row.h), and queries of n elements a head, in a layout of the kernels',
+  // FP32 or BF16, in which both are exact; rows padded with zeros to `wide` elements, a multiple of 32. They take at most
+  // kKeyTile · wide · 4 bytes, and 4 · wide for every head of a multiple of 16.
+  void (*unpack_keys)(void* out, const uint8_t* const* rows, int64_t count, int64_t nope, int64_t rope, int64_t wide);
+  void (*unpack_queries)(void* out, const uint16_t* x, int64_t heads, int64_t n, int64_t wide);
   void (*unpack_index)(float* out, const uint8_t* row, int64_t dim);
-  // scores[h * stride + j] = scale · q[h] · key[j]
+  // scores[h * stride + j] = scale · q[h] · key[j]; heads up to a multiple of 16 and keys up to one of 32 are overwritten
   void (*scores)(float* scores, int64_t stride, const void* q, int64_t heads, const void* keys, int64_t count,
                  int64_t wide, float scale);
   // One tile of the running softmax of a head: p = exp(s - new max) in place; returns the factor that what was summed
   // so far is to be multiplied by.
   float (*softmax_tile)(float* s, int64_t count, float* max, float* sum);
-  // o[h] = o[h] · factor[h] + Σ_j p[h * stride + j] · values[j]
+  // o[h] = o[h] · factor[h] + Σ_j p[h * stride + j] · values[j]; heads up to a multiple of 32 are overwritten
   void (*weigh)(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const void* values,
                 int64_t count, int64_t wide);
   // out[j] = Σ_h w[h] · relu(q_h · key_j) over `heads` (a multiple of 16, padded with zeros);

@@ -1,5 +1,5 @@
-// Products with AMX's tile registers, for more than a few input rows; everything else is avx512-bf16's table, its
-// widened tiles included. Compiled with wider instructions than the rest: see kernels.h before including.
+// Products with AMX's tile registers, for more than a few input rows, and attention; everything else is avx512-bf16's
+// table, its widened tiles included. Compiled with wider instructions than the rest: see kernels.h before including.
 //
 // A product of tiles: C[16 weight rows][16 input rows] += A[16 weight rows][32 columns] · B[16 pairs of columns][16
 // input rows][2]. A is a widened weight as it lies; B is what `block` makes of packed rows, whose order of columns is
@@ -380,6 +380,8 @@ bool multiply(const Call& call, uint8_t* scratch, const Ahead& then) {
   return many<Weights>(call, scratch, then);
 }
 
+#include "backends/cpu/amx_attention.inl"
+
 bool dot_blocked(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
                  const void* blocked, int64_t rows, void* scratch, const Ahead& then) {
   const Call call{y,    y_stride, w, first, count, static_cast<const uint8_t*>(blocked),
@@ -403,6 +405,11 @@ const Kernels& amx_kernels() {
     t.least_blocked[kXPlain] = 8;  // vdpbf16ps keeps up with memory for longer where nothing is widened
     t.block = block_rows;
     t.dot_blocked = dot_blocked;
+    t.key_tile = kKeyTile;
+    t.unpack_keys = unpack_keys_tiles;
+    t.unpack_queries = unpack_queries_tiles;
+    t.scores = scores_tiles;
+    t.weigh = weigh_tiles;
     return t;
   }();
   return table;

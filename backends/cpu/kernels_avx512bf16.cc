@@ -428,9 +428,8 @@ const Kernels& avx512_bf16_kernels() {
     t.widen[kFormatFP4] = widen_fp4_bf16;
     t.widen[kFormatBF16] = widen_bf16_bf16;
     t.dot_bf16 = dot_bf16;
-    t.kv_bytes = 2;
-    t.unpack_kv = unpack_kv_bf16;
-    t.unpack_query = unpack_query_bf16;
+    t.unpack_keys = unpack_keys_bf16;
+    t.unpack_queries = unpack_queries_bf16;
     t.scores = scores_bf16;
     t.weigh = weigh<uint16_t>;
     return t;

@@ -2,8 +2,7 @@
 
 // --------------------------------------------------------------------------------------------------------- attention
 
-static void unpack_kv(void* to, const uint8_t* row, int64_t nope, int64_t rope_dims, int64_t wide) {
-  float* out = static_cast<float*>(to);
+static void unpack_key(float* out, const uint8_t* row, int64_t nope, int64_t rope_dims, int64_t wide) {
   const uint8_t* codes = row + 2 * rope_dims;
   const uint8_t* scales = codes + nope;
   for (int64_t b = 0; b < nope; b += 64) {
@@ -21,12 +20,19 @@ static void unpack_kv(void* to, const uint8_t* row, int64_t nope, int64_t rope_d
   for (i += nope; i < wide; ++i) out[i] = 0.0f;
 }
 
-static void unpack_query(void* to, const uint16_t* x, int64_t n, int64_t wide) {
+static void unpack_keys(void* to, const uint8_t* const* rows, int64_t count, int64_t nope, int64_t rope_dims,
+                        int64_t wide) {
+  for (int64_t i = 0; i < count; ++i) unpack_key(static_cast<float*>(to) + i * wide, rows[i], nope, rope_dims, wide);
+}
+
+static void unpack_queries(void* to, const uint16_t* x, int64_t heads, int64_t n, int64_t wide) {
   float* out = static_cast<float*>(to);
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) v_store(out + i, v_load16(x + i));
-  for (; i < n; ++i) out[i] = f32_of(x[i]);
-  for (; i < wide; ++i) out[i] = 0.0f;
+  for (int64_t h = 0; h < heads; ++h, out += wide, x += n) {
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) v_store(out + i, v_load16(x + i));
+    for (; i < n; ++i) out[i] = f32_of(x[i]);
+    for (; i < wide; ++i) out[i] = 0.0f;
+  }
 }
 
 static void unpack_index(float* out, const uint8_t* row, int64_t dim) {

@@ -46,9 +46,9 @@ static Kernels vec_kernels(const char* isa) {
   t.swiglu = swiglu;
   t.sum_bf16 = sum_bf16;
   t.widen_row = widen_row;
-  t.kv_bytes = 4;
-  t.unpack_kv = unpack_kv;
-  t.unpack_query = unpack_query;
+  t.key_tile = 32;
+  t.unpack_keys = unpack_keys;
+  t.unpack_queries = unpack_queries;
   t.unpack_index = unpack_index;
   t.scores = attend_scores;
   t.softmax_tile = softmax_tile;
