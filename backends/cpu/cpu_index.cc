@@ -15,7 +15,6 @@ namespace {
 
 constexpr int64_t kMaxGroup = 256;  // tokens pooled into an entry, at most
 constexpr int64_t kMaxPairs = 256;
-constexpr int64_t kIndexTile = 32;  // entries that are scored at a time
 
 // Ascending like the score; a NaN (out of a damaged checkpoint) counts as the lowest, and -0 as 0.
 uint32_t order_key(float score) {
@@ -163,13 +162,13 @@ void CpuBackend::index_range(float* scores, const HostLayer& layer, int64_t begi
   const int64_t dim = options.dim, wide = (options.heads + 15) / 16 * 16;
   const float* q = query.query.as<float>();
   float* keys = scratch.keys.as<float>();
+  if (codes) {
+    k_.index_code_scores(scores + begin, q, q + dim * wide, wide, layer.index_row(begin), layer.index.stride(),
+                         end - begin, dim, keys);
+    return;
+  }
   for (int64_t j = begin; j < end; j += kIndexTile) {
     const int64_t count = std::min(kIndexTile, end - j);
-    if (codes) {
-      k_.index_code_scores(scores + j, q, q + dim * wide, wide, layer.index_row(j), layer.index.stride(), count, dim,
-                           keys);
-      continue;
-    }
     for (int64_t i = 0; i < count; ++i) k_.unpack_index(keys + i * dim, layer.index_row(j + i), dim);
     k_.index_scores(scores + j, q, q + dim * wide, wide, keys, count, dim);
   }

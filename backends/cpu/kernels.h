@@ -31,6 +31,7 @@ constexpr int64_t kTileRows = 128;   // weight rows of a tile, at most
 constexpr int64_t kTileCols = 1024;  // columns of a tile, at most: a multiple of kPad
 constexpr int kMaxStreams = 8;     // residual streams the kernels take
 constexpr int64_t kKeyTile = 64;   // key/value rows that attention takes at a time, at most
+constexpr int64_t kIndexTile = 32;     // keys that the indexer takes at a time
 constexpr int64_t kBlockRows = 16;     // input rows of a block
 constexpr int64_t kBlockedRows = 512;  // input rows that `dot_blocked` takes at a time, at most
 constexpr int64_t kBlockedUnit = 256;  // and weight rows
@@ -121,10 +122,11 @@ struct Kernels {
   // q transposed [dim][heads], keys [count][dim]
   void (*index_scores)(float* out, const float* q, const float* w, int64_t heads, const float* keys, int64_t count,
                        int64_t dim);
-  // The same in integers, null where an instruction set lacks them; dim a multiple of 32, `wide` the heads padded to a
-  // multiple of 16, `count` keys `stride` bytes apart as they lie in the state. The packed query takes at most
-  // 5 / 4 · wide · dim bytes, the scratch memory 9 / 8 · count · dim.
-  // False: values that no quantisation to E2M1 gives, or of extreme scales; use index_scores.
+  // The same with exact products of codes, null where an instruction set lacks them; dim a multiple of 32, `wide` the
+  // heads padded to a multiple of 16, `count` keys `stride` bytes apart as they lie in the state. The packed query takes
+  // at most 2 · wide · dim bytes, the scratch memory 4 · kIndexTile · dim.
+  // False: values that no quantisation to E2M1 gives, of extreme scales, or a dim that it does not take; use
+  // index_scores.
   bool (*pack_index_query)(void* out, const uint16_t* q, int64_t heads, int64_t wide, int64_t dim);
   void (*index_code_scores)(float* out, const void* q, const float* w, int64_t wide, const uint8_t* rows,
                             int64_t stride, int64_t count, int64_t dim, void* scratch);

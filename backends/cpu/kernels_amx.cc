@@ -1,5 +1,5 @@
-// Products with AMX's tile registers, for more than a few input rows, and attention; everything else is avx512-bf16's
-// table, its widened tiles included. Compiled with wider instructions than the rest: see kernels.h before including.
+// Products with AMX's tile registers, for more than a few input rows, attention and the indexer; everything else is
+// avx512-bf16's table, its widened tiles included. Compiled with wider instructions than the rest: see kernels.h before including.
 //
 // A product of tiles: C[16 weight rows][16 input rows] += A[16 weight rows][32 columns] · B[16 pairs of columns][16
 // input rows][2]. A is a widened weight as it lies; B is what `block` makes of packed rows, whose order of columns is
@@ -381,6 +381,7 @@ bool multiply(const Call& call, uint8_t* scratch, const Ahead& then) {
 }
 
 #include "backends/cpu/amx_attention.inl"
+#include "backends/cpu/amx_index.inl"
 
 bool dot_blocked(float* y, int64_t y_stride, const WeightView& w, Format format, int64_t first, int64_t count,
                  const void* blocked, int64_t rows, void* scratch, const Ahead& then) {
@@ -410,6 +411,8 @@ const Kernels& amx_kernels() {
     t.unpack_queries = unpack_queries_tiles;
     t.scores = scores_tiles;
     t.weigh = weigh_tiles;
+    t.pack_index_query = pack_index_query_tiles;
+    t.index_code_scores = index_scores_tiles;
     return t;
   }();
   return table;

@@ -132,12 +132,15 @@ static void index_code_scores(float* out, const void* q, const float* w, int64_t
                               int64_t stride, int64_t count, int64_t dim, void* scratch) {
   constexpr int kKeys = 4;
   uint8_t* keys = static_cast<uint8_t*>(scratch);
-  for (int64_t j = 0; j < count; ++j) unpack_index_key(keys + j * index_key_bytes(dim), rows + j * stride, dim);
-  int64_t j = 0;
-  for (; j + kKeys <= count; j += kKeys) {
-    index_code_keys<kKeys>(out + j, q, w, wide, keys + j * index_key_bytes(dim), dim);
+  for (int64_t done = 0; done < count; done += kIndexTile, out += kIndexTile, rows += kIndexTile * stride) {
+    const int64_t some = count - done < kIndexTile ? count - done : kIndexTile;
+    for (int64_t j = 0; j < some; ++j) unpack_index_key(keys + j * index_key_bytes(dim), rows + j * stride, dim);
+    int64_t j = 0;
+    for (; j + kKeys <= some; j += kKeys) {
+      index_code_keys<kKeys>(out + j, q, w, wide, keys + j * index_key_bytes(dim), dim);
+    }
+    for (; j < some; ++j) index_code_keys<1>(out + j, q, w, wide, keys + j * index_key_bytes(dim), dim);
   }
-  for (; j < count; ++j) index_code_keys<1>(out + j, q, w, wide, keys + j * index_key_bytes(dim), dim);
 }
 
 static Kernels with_index_codes(Kernels t) {

@@ -1,4 +1,7 @@
 // The cpu backend's attention, compressor and indexer against the reference: several runs, ring ends, ties.
+#include "backends/cpu/cpu_isa.h"
+#include "backends/cpu/kernels.h"
+#include "lib/base/kv_row.h"
 #include "tests/ops/cpu_reference_rig.h"
 
 using namespace dsv4;
@@ -144,4 +147,53 @@ TEST_CASE("the indexer's order: falling score, ties by lower index") {
         return Outputs{{picked.begin(), picked.end()}};
       },
       Exactness::kBits);
+}
+
+// Keys of a state that a snapshot has brought may have any scales, also ones that a kernel cannot fold into values.
+TEST_CASE("the indexer's scores of keys with scales of any size") {
+  constexpr int64_t dim = 128, keys = 70;
+  constexpr double values[16] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6};
+  constexpr uint8_t scales[] = {2, 9, 10, 11, 64, 127, 190, 246, 247};
+  const IndexRowLayout layout{dim};
+  std::vector<uint8_t> rows(static_cast<size_t>(keys * layout.stride()));
+  for (int64_t j = 0; j < keys; ++j) {
+    uint8_t* row = rows.data() + j * layout.stride();
+    for (int64_t i = 0; i < dim / 2; ++i) row[i] = static_cast<uint8_t>(generator());
+    for (int64_t b = 0; b < dim / 32; ++b) {
+      row[dim / 2 + b] = scales[j < 9 ? static_cast<size_t>(j) : generator() % std::size(scales)];
+    }
+  }
+  for (const std::string& isa : cpu_isa_levels()) {
+    const cpu::Kernels& k = cpu::choose_kernels(isa);
+    if (k.pack_index_query == nullptr) continue;
+    for (const int64_t heads : {int64_t{20}, int64_t{7}, int64_t{64}}) {
+      CAPTURE(isa);
+      CAPTURE(heads);
+      const int64_t wide = (heads + 15) / 16 * 16;
+      std::vector<bf16> q(static_cast<size_t>(heads * dim));
+      for (size_t i = 0; i < q.size(); i += 1 + generator() % 20) q[i] = to_bf16(generator() % 2 == 0 ? 0.5f : -0.5f);
+      std::vector<float> w(static_cast<size_t>(wide), 0.0f), scores(keys);
+      for (int64_t h = 0; h < heads; ++h) w[static_cast<size_t>(h)] = normal(0.01f);
+      std::vector<uint8_t> packed(static_cast<size_t>(2 * wide * dim)), scratch(4 * cpu::kIndexTile * dim);
+      REQUIRE(k.pack_index_query(packed.data(), reinterpret_cast<const uint16_t*>(q.data()), heads, wide, dim));
+      k.index_code_scores(scores.data(), packed.data(), w.data(), wide, rows.data(), layout.stride(), keys, dim,
+                          scratch.data());
+      for (int64_t j = 0; j < keys; ++j) {
+        const uint8_t* row = rows.data() + j * layout.stride();
+        double want = 0, most = 0;
+        for (int64_t h = 0; h < heads; ++h) {
+          double sum = 0, size = 0;
+          for (int64_t c = 0; c < dim; ++c) {
+            const double term = to_float(q[static_cast<size_t>(h * dim + c)]) *
+                                std::ldexp(values[row[c / 2] >> (c % 2 * 4) & 15], row[dim / 2 + c / 32] - 127);
+            sum += term, size += std::abs(term);
+          }
+          want += std::max(sum, 0.0) * w[static_cast<size_t>(h)];
+          most += size * std::abs(w[static_cast<size_t>(h)]);
+        }
+        CAPTURE(j);
+        CHECK(std::abs(scores[static_cast<size_t>(j)] - want) <= 1e-5 * most + 1e-36);
+      }
+    }
+  }
 }

@@ -15,7 +15,7 @@ using namespace dsv4;
 
 namespace {
 
-constexpr int64_t kHeads = 64, kDim = 128, kTile = 32;
+constexpr int64_t kHeads = 64, kDim = 128, kTile = cpu::kIndexTile;
 
 struct Problem {
   std::vector<uint8_t> rows;
@@ -70,22 +70,21 @@ void print(const char* isa, const char* rung, double seconds, int64_t keys) {
 void climb(const char* isa, const Problem& p, int64_t keys) {
   const cpu::Kernels& k = cpu::choose_kernels(isa);
   const IndexRowLayout layout{kDim};
-  std::vector<float> scores(static_cast<size_t>(keys)), again(static_cast<size_t>(keys)), tile(kTile * kDim);
+  std::vector<float> scores(static_cast<size_t>(keys)), again(static_cast<size_t>(keys));
+  alignas(64) static float tile[kTile * kDim];
   print(isa, "FP32", best_of(3, [&] {
           for (int64_t j = 0; j < keys; j += kTile) {
             for (int64_t i = 0; i < kTile; ++i)
-              k.unpack_index(tile.data() + i * kDim, p.rows.data() + (j + i) * layout.stride(), kDim);
-            k.index_scores(scores.data() + j, p.turned.data(), p.weights.data(), kHeads, tile.data(), kTile, kDim);
+              k.unpack_index(tile + i * kDim, p.rows.data() + (j + i) * layout.stride(), kDim);
+            k.index_scores(scores.data() + j, p.turned.data(), p.weights.data(), kHeads, tile, kTile, kDim);
           }
         }), keys);
   if (k.pack_index_query == nullptr) return;
-  std::vector<uint8_t> query(kHeads * kDim * 5 / 4);
+  alignas(64) static uint8_t query[kHeads * kDim * 2];
   print(isa, "codes", best_of(5, [&] {
-          if (!k.pack_index_query(query.data(), p.queries.data(), kHeads, kHeads, kDim)) std::abort();
-          for (int64_t j = 0; j < keys; j += kTile) {
-            k.index_code_scores(again.data() + j, query.data(), p.weights.data(), kHeads,
-                                p.rows.data() + j * layout.stride(), layout.stride(), kTile, kDim, tile.data());
-          }
+          if (!k.pack_index_query(query, p.queries.data(), kHeads, kHeads, kDim)) std::abort();
+          k.index_code_scores(again.data(), query, p.weights.data(), kHeads, p.rows.data(), layout.stride(), keys,
+                              kDim, tile);
         }), keys);
   double worst = 0, most = 0;
   for (size_t j = 0; j < scores.size(); ++j) {
