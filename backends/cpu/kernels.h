@@ -109,7 +109,7 @@ struct Kernels {
   void (*unpack_keys)(void* out, const uint8_t* const* rows, int64_t count, int64_t nope, int64_t rope, int64_t wide);
   void (*unpack_queries)(void* out, const uint16_t* x, int64_t heads, int64_t n, int64_t wide);
   void (*unpack_index)(float* out, const uint8_t* row, int64_t dim);
-  // scores[h * stride + j] = scale · q[h] · key[j]; heads up to a multiple of 16 and keys up to one of 32 are overwritten
+  // scores[h * stride + j] = scale · q[h] · key[j]; overwritten are heads up to a multiple of 16, keys up to one of 32
   void (*scores)(float* scores, int64_t stride, const void* q, int64_t heads, const void* keys, int64_t count,
                  int64_t wide, float scale);
   // One tile of the running softmax of a head: p = exp(s - new max) in place; returns the factor that what was summed

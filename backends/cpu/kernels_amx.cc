@@ -1,5 +1,6 @@
 // Products with AMX's tile registers, for more than a few input rows, attention and the indexer; everything else is
-// avx512-bf16's table, its widened tiles included. Compiled with wider instructions than the rest: see kernels.h before including.
+// avx512-bf16's table, its widened tiles included. Compiled with wider instructions than the rest: see kernels.h before
+// including.
 //
 // A product of tiles: C[16 weight rows][16 input rows] += A[16 weight rows][32 columns] · B[16 pairs of columns][16
 // input rows][2]. A is a widened weight as it lies; B is what `block` makes of packed rows, whose order of columns is
