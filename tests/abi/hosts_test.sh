@@ -75,12 +75,13 @@ send '{"id": 4, "method": "complete"}'
 hear
 expect '"error"' "a request without a prefix"
 
-send '{"id": 5, "method": "complete", "prefix": "'"$document"'", "max_tokens": 4000}'
-send '{"id": 5, "method": "cancel"}'
+# Both lines at once: what comes later may find the request at its end.
+send '{"id": 5, "method": "complete", "prefix": "'"$document"'", "max_tokens": 4000}
+{"id": 5, "method": "cancel"}'
 hear
 expect '"done":"cancelled","id":5' "a cancelled request"
-send '{"id": 6, "method": "complete", "prefix": "'"$document"'", "max_tokens": 4000}'
-send '{"id": 7, "method": "complete", "prefix": "Hello!"}'
+send '{"id": 6, "method": "complete", "prefix": "'"$document"'", "max_tokens": 4000}
+{"id": 7, "method": "complete", "prefix": "Hello!"}'
 hear
 expect '"done":"cancelled","id":6' "a request that another one follows"
 hear
