@@ -15,29 +15,30 @@ windows_packages() {
   need doctest-dev ls /usr/include/doctest/doctest.h
 }
 
-# The source lists of this machine, with deb-src for deb, beside its own: neither its settings nor its lists change.
-fetch_debian_sources() {  # fetch_debian_sources PACKAGE...
+# The source lists of this machine, with deb-src for deb, beside its own: neither its settings nor its lists change. A
+# mirror may lack the newest version, one of security's: what counts is the file, which several versions have.
+fetch_debian_source() {  # fetch_debian_source PACKAGE FILE SHA256
   lists=$PWD/build/apt-sources
   mkdir -p "$lists/parts" "$lists/lists/partial" "$lists/cache/archives/partial"
-  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
-    [ -f "$file" ] && sed 's/^deb /deb-src /; s/^Types:.*/Types: deb-src/' "$file" >"$lists/parts/$(basename "$file")"
+  for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+    [ -f "$list" ] && sed 's/^deb /deb-src /; s/^Types:.*/Types: deb-src/' "$list" >"$lists/parts/$(basename "$list")"
   done
-  set -- -qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$lists/parts" \
-    -o Dir::State::lists="$lists/lists" -o Dir::Cache="$lists/cache" -- "$@"
-  options=""
-  while [ "$1" != -- ]; do options="$options $1"; shift; done
-  shift
+  options="-qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=$lists/parts
+    -o Dir::State::lists=$lists/lists -o Dir::Cache=$lists/cache"
   # shellcheck disable=SC2086  # words
   apt-get $options update || true  # a list without sources among them; what matters is whether the files come
   # shellcheck disable=SC2086
-  (cd build/download && apt-get $options source --download-only "$@")
+  for version in $(apt-cache $options showsrc "$1" | sed -n 's/^Version: //p' | sort -ru); do
+    (cd build/download && apt-get $options source --download-only "$1=$version") || true
+    if is_downloaded "$2" "$3"; then return; fi
+  done
 }
 
 windows_source() {  # windows_source PACKAGE FILE SHA256
   is_downloaded "$2" "$3" && return
   say "downloading the source of $1"
   mkdir -p build/download
-  fetch_debian_sources "$1" >build/apt.log 2>&1 || true
+  fetch_debian_source "$1" "$2" "$3" >build/apt.log 2>&1 || true
   is_downloaded "$2" "$3" && return
   tail -n 5 build/apt.log >&2
   die "no build/download/$2 with sha256 $3 could be had from Debian's sources; put it there yourself"

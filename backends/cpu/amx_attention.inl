@@ -26,8 +26,8 @@ void unpack_queries_tiles(void* to, const uint16_t* x, int64_t heads, int64_t n,
   }
 }
 
-// Where the pairs of rows of a tile of keys begin.
-inline uint8_t* pairs_of(void* keys, int64_t wide) { return static_cast<uint8_t*>(keys) + kKeyTile * wide * 2; }
+// Bytes after which a tile of keys has its pairs of rows.
+constexpr int64_t pairs_at(int64_t wide) { return kKeyTile * wide * 2; }
 
 void unpack_keys_tiles(void* to, const uint8_t* const* rows, int64_t count, int64_t nope, int64_t rope, int64_t wide) {
   avx512_bf16_kernels().unpack_keys(to, rows, count, nope, rope, wide);
@@ -36,7 +36,7 @@ void unpack_keys_tiles(void* to, const uint8_t* const* rows, int64_t count, int6
   for (int64_t i = count * wide; i < padded * wide; i += 32) _mm512_storeu_si512(plain + i, _mm512_setzero_si512());
   const __m512i first = load(kInterleave.lane), second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
   for (int64_t j = 0; j < padded; j += 2) {
-    uint8_t* out = pairs_of(to, wide) + j / 32 * (wide / 16) * kTile + j % 32 / 2 * 64;
+    uint8_t* out = static_cast<uint8_t*>(to) + pairs_at(wide) + j / 32 * (wide / 16) * kTile + j % 32 / 2 * 64;
     for (int64_t c = 0; c < wide; c += 32, out += 2 * kTile) {
       const __m512i a = load(plain + j * wide + c), b = load(plain + (j + 1) * wide + c);
       _mm512_storeu_si512(out, _mm512_permutex2var_epi16(a, first, b));
@@ -127,7 +127,7 @@ inline void store_square(float* o, int64_t wide) {
 
 void weigh_tiles(float* o, const float* factor, const float* p, int64_t stride, int64_t heads, const void* keys,
                  int64_t count, int64_t wide) {
-  const uint8_t* pairs = pairs_of(const_cast<void*>(keys), wide);
+  const uint8_t* pairs = static_cast<const uint8_t*>(keys) + pairs_at(wide);
   for (int64_t h = 0; h < heads; ++h) {
     if (factor[h] == 1.0f) continue;
     float* row = o + h * wide;
