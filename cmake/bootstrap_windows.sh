@@ -32,14 +32,14 @@ fetch_debian_source() {  # fetch_debian_source PACKAGE FILE SHA256
     (cd build/download && apt-get $options source --download-only "$1=$version") || true
     if is_downloaded "$2" "$3"; then return; fi
   done
+  return 1
 }
 
 windows_source() {  # windows_source PACKAGE FILE SHA256
   is_downloaded "$2" "$3" && return
   say "downloading the source of $1"
   mkdir -p build/download
-  fetch_debian_source "$1" "$2" "$3" >build/apt.log 2>&1 || true
-  is_downloaded "$2" "$3" && return
+  if fetch_debian_source "$1" "$2" "$3" >build/apt.log 2>&1; then return; fi
   tail -n 5 build/apt.log >&2
   die "no build/download/$2 with sha256 $3 could be had from Debian's sources; put it there yourself"
 }
