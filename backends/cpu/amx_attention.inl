@@ -4,14 +4,6 @@
 // Queries are turned over into B once for all their keys. A tile of keys lies twice: row by row, and in pairs of rows.
 // Weights of the softmax are FP32: each is split into three BF16 whose sum it is, so that no bit of it is lost.
 
-struct alignas(64) UpperHalves {
-  uint16_t lane[32] = {};  // the odd words of two vectors
-  constexpr UpperHalves() {
-    for (int i = 0; i < 32; ++i) lane[i] = static_cast<uint16_t>(2 * i + 1);
-  }
-};
-constexpr UpperHalves kUpperHalves;
-
 void unpack_queries_tiles(void* to, const uint16_t* x, int64_t heads, int64_t n, int64_t wide) {
   uint8_t* out = static_cast<uint8_t*>(to);
   for (int64_t first = 0; first < heads; first += 16) {
@@ -20,8 +12,7 @@ void unpack_queries_tiles(void* to, const uint16_t* x, int64_t heads, int64_t n,
       for (int64_t h = 0; h < 16; ++h) {
         v[h] = first + h < heads ? load_part(x + (first + h) * n + c, 2 * (n - c)) : _mm512_setzero_si512();
       }
-      turn(v);
-      for (int k = 0; k < 16; ++k) _mm512_storeu_si512(out + 64 * k, v[k]);
+      store_turned(out, v);
     }
   }
 }
@@ -49,17 +40,13 @@ void unpack_keys_tiles(void* to, const uint8_t* const* rows, int64_t count, int6
 template <int kBlocks>
 void score_tile(float* scores, int64_t stride, const uint8_t* q, const uint8_t* keys, int64_t wide, float scale) {
   alignas(64) float sums[kBlocks * 512];
-  clear_sums<kBlocks>();
-  for (int64_t c = 0; c < wide; c += 32) {
-    multiply_step<kBlocks>(keys + 2 * c, wide * 2, q + 32 * c, q + (kBlocks - 1) * 32 * wide + 32 * c);
-  }
+  multiply_rows<kBlocks>(keys, q, wide);
   store_sums<kBlocks>(sums);
   settle();
   for (int b = 0; b < kBlocks; ++b) {
     for (int r = 0; r < 2; ++r) {
       __m512i v[16];
-      for (int k = 0; k < 16; ++k) v[k] = _mm512_load_si512(sums + 512 * b + 256 * r + 16 * k);
-      turn(v);
+      load_turned(v, sums + 512 * b + 256 * r);
       float* to = scores + 16 * b * stride + 16 * r;
       for (int h = 0; h < 16; ++h) {
         _mm512_storeu_ps(to + h * stride, _mm512_mul_ps(_mm512_castsi512_ps(v[h]), _mm512_set1_ps(scale)));
@@ -90,14 +77,13 @@ struct WeightParts {
   alignas(64) uint16_t of[kKeyTile / 32][3][32][32];
 
   WeightParts(const float* p, int64_t stride, int64_t heads, int64_t count) {
-    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000)), halves = load(kUpperHalves.lane);
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000)), halves = every_second(1);
     for (int64_t s = 0; 32 * s < count; ++s) {
       for (int64_t h = 0; h < 32; ++h) {
         __m512 left[2];
         for (int64_t half = 0; half < 2; ++half) {
-          const int64_t at = 32 * s + 16 * half, some = h < heads ? least_of<int64_t>(count - at, 16) : 0;
-          left[half] = _mm512_maskz_loadu_ps(some > 0 ? static_cast<__mmask16>((1u << some) - 1u) : __mmask16{0},
-                                             p + h * stride + at);
+          const int64_t at = 32 * s + 16 * half;
+          left[half] = _mm512_maskz_loadu_ps(first_lanes(h < heads ? count - at : 0), p + h * stride + at);
         }
         for (auto& part : of[s]) {
           const __m512i a = _mm512_and_si512(_mm512_castps_si512(left[0]), upper);

@@ -1,6 +1,6 @@
 // Compressed attention: entries pooled from groups of tokens, and the indexer that picks among them (CSA).
 //   entry j = Σ_i softmax_i(z_i + ape_i) ⊙ k_i -> BF16, norm, rope at the group's first token, quantised
-//   score of an entry: Σ_h w_h · relu(q_h · key), in integers where the instruction set has them; the best ones by
+//   score of an entry: Σ_h w_h · relu(q_h · key), by products of codes where a level has them; the best ones by
 //   radix select, so that a million positions cost two passes over their scores and no sort
 #include <algorithm>
 #include <bit>
@@ -178,7 +178,7 @@ void CpuBackend::index(Mat top, const Cache& cache, Mat q, Mat w, const Indexer&
   const FloatMode mode;
   const int64_t wide = (options.heads + 15) / 16 * 16;
   check((options.dim + 1) * wide * 4, threads_[0].query, "index query");
-  check(kIndexTile * options.dim * 4, threads_[0].keys, "index keys");
+  check((kIndexTile + 1) * options.dim * 4, threads_[0].keys, "index keys");
   for (const Run& run : cache.runs) {
     if (run.rows == 0) continue;
     const HostLayer& layer = host_state(run).layer(cache.layer);

@@ -124,7 +124,7 @@ struct Kernels {
                        int64_t dim);
   // The same with exact products of codes, null where an instruction set lacks them; dim a multiple of 32, `wide` the
   // heads padded to a multiple of 16, `count` keys `stride` bytes apart as they lie in the state. The packed query takes
-  // at most 2 · wide · dim bytes, the scratch memory 4 · kIndexTile · dim.
+  // at most 2 · wide · dim bytes, the scratch memory 4 · (kIndexTile + 1) · dim.
   // False: values that no quantisation to E2M1 gives, of extreme scales, or a dim that it does not take; use
   // index_scores.
   bool (*pack_index_query)(void* out, const uint16_t* q, int64_t heads, int64_t wide, int64_t dim);

@@ -60,6 +60,32 @@ constexpr uint8_t kLowestFoldable = 10, kHighestFoldable = 246;  // as vec_produ
   }
 }
 
+// Turned over, from memory and to it.
+[[gnu::always_inline]] inline void load_turned(__m512i (&v)[16], const float* from) {
+  for (int k = 0; k < 16; ++k) v[k] = load(from + 16 * k);
+  turn(v);
+}
+[[gnu::always_inline]] inline void store_turned(uint8_t* to, __m512i (&v)[16]) {
+  turn(v);
+  for (int k = 0; k < 16; ++k) _mm512_storeu_si512(to + 64 * k, v[k]);
+}
+
+// The first n of sixteen lanes; none for n below one.
+inline __mmask16 first_lanes(int64_t n) {
+  return n >= 16 ? __mmask16{0xffff} : n > 0 ? static_cast<__mmask16>((1u << n) - 1u) : __mmask16{0};
+}
+
+struct alignas(64) EverySecond {
+  uint16_t lane[32] = {};  // the even words of two vectors; the odd ones are one further on
+  constexpr EverySecond() {
+    for (int i = 0; i < 32; ++i) lane[i] = static_cast<uint16_t>(2 * i);
+  }
+};
+constexpr EverySecond kEverySecond;
+inline __m512i every_second(int odd) {
+  return _mm512_add_epi16(load(kEverySecond.lane), _mm512_set1_epi16(static_cast<short>(odd)));
+}
+
 // Blocks lie by kCols columns: those of all blocks that a piece meets are side by side, where no two share sets of the
 // second cache.
 inline const uint8_t* block_at(const void* blocked, int64_t b, int64_t blocks, int64_t col, int64_t wide) {
@@ -74,8 +100,7 @@ void block_rows(void* to, int64_t b, int64_t blocks, const void* const* x, int64
     for (int m = 0; m < 16; ++m) {
       v[m] = m < rows ? load(static_cast<const uint16_t*>(x[m]) + c) : _mm512_setzero_si512();
     }
-    turn(v);
-    for (int k = 0; k < 16; ++k) _mm512_store_si512(out + 64 * k, v[k]);
+    store_turned(out, v);
   }
 }
 
@@ -186,10 +211,9 @@ struct Bf16Weights {
 // A tile of sums to y; of the last ones only what there is.
 void put(const Call& call, int64_t i, int64_t m, const float* sums) {
   __m512i v[16];
-  for (int r = 0; r < 16; ++r) v[r] = _mm512_load_si512(sums + 16 * r);
-  turn(v);
-  const int64_t tall = least_of<int64_t>(16, call.count - i), some = least_of<int64_t>(16, call.rows - m);
-  const __mmask16 these = static_cast<__mmask16>((1u << tall) - 1u);
+  load_turned(v, sums);
+  const int64_t some = least_of<int64_t>(16, call.rows - m);
+  const __mmask16 these = first_lanes(call.count - i);
   for (int64_t r = 0; r < some; ++r) _mm512_mask_storeu_epi32(call.y + (m + r) * call.y_stride + i, these, v[r]);
 }
 
@@ -219,6 +243,15 @@ inline void clear_sums() {
   if constexpr (kBlocks == 2) {
     _tile_zero(2);
     _tile_zero(3);
+  }
+}
+
+// Thirty-two rows of `cols` columns with blocks of as many, all of them.
+template <int kBlocks>
+inline void multiply_rows(const uint8_t* rows, const uint8_t* blocks, int64_t cols) {
+  clear_sums<kBlocks>();
+  for (int64_t c = 0; c < cols; c += 32) {
+    multiply_step<kBlocks>(rows + 2 * c, 2 * cols, blocks + 32 * c, blocks + (kBlocks - 1) * 32 * cols + 32 * c);
   }
 }
 

@@ -174,7 +174,7 @@ TEST_CASE("the indexer's scores of keys with scales of any size") {
       for (size_t i = 0; i < q.size(); i += 1 + generator() % 20) q[i] = to_bf16(generator() % 2 == 0 ? 0.5f : -0.5f);
       std::vector<float> w(static_cast<size_t>(wide), 0.0f), scores(keys);
       for (int64_t h = 0; h < heads; ++h) w[static_cast<size_t>(h)] = normal(0.01f);
-      std::vector<uint8_t> packed(static_cast<size_t>(2 * wide * dim)), scratch(4 * cpu::kIndexTile * dim);
+      std::vector<uint8_t> packed(static_cast<size_t>(2 * wide * dim)), scratch(4 * (cpu::kIndexTile + 1) * dim);
       REQUIRE(k.pack_index_query(packed.data(), reinterpret_cast<const uint16_t*>(q.data()), heads, wide, dim));
       k.index_code_scores(scores.data(), packed.data(), w.data(), wide, rows.data(), layout.stride(), keys, dim,
                           scratch.data());

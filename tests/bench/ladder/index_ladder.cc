@@ -71,7 +71,7 @@ void climb(const char* isa, const Problem& p, int64_t keys) {
   const cpu::Kernels& k = cpu::choose_kernels(isa);
   const IndexRowLayout layout{kDim};
   std::vector<float> scores(static_cast<size_t>(keys)), again(static_cast<size_t>(keys));
-  alignas(64) static float tile[kTile * kDim];
+  alignas(64) static float tile[(kTile + 1) * kDim];
   print(isa, "FP32", best_of(3, [&] {
           for (int64_t j = 0; j < keys; j += kTile) {
             for (int64_t i = 0; i < kTile; ++i)
